@@ -24,7 +24,7 @@ const ASSETS_PATH: &str = "/player/assets/";
 /// The page.
 const PAGE: &str = include_str!("page/player.html");
 /// Parts of the page: name and text.
-const ASSETS: [(&str, &str); 18] = [
+const ASSETS: [(&str, &str); 19] = [
     ("api.js", include_str!("page/api.js")),
     ("app.js", include_str!("page/app.js")),
     ("deck.js", include_str!("page/deck.js")),
@@ -43,6 +43,7 @@ const ASSETS: [(&str, &str); 18] = [
     ("radio.js", include_str!("page/radio.js")),
     ("session.js", include_str!("page/session.js")),
     ("signin.js", include_str!("page/signin.js")),
+    ("sleep.js", include_str!("page/sleep.js")),
 ];
 /// Texts of the page, by language.
 const TEXTS: &str = include_str!("page/texts.json");

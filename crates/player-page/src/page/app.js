@@ -18,6 +18,7 @@ import { Queue } from "./queue.js";
 import { Radio, view as radioView } from "./radio.js";
 import * as session from "./session.js";
 import { comeBack, goToProvider } from "./signin.js";
+import { SleepTimer } from "./sleep.js";
 import { change as changeLanguage, fill, speak, text } from "./texts.js";
 
 const TOKEN = "tidegate.player.token";
@@ -54,6 +55,10 @@ export class App {
   library = new Library(this.api, this.places, () => this.draw());
   lyrics = new Lyrics(this.api, () => this.draw());
   radio = new Radio(this.api, () => this.draw());
+  sleep = new SleepTimer({
+    changed: () => this.draw(),
+    stop: () => { if (this.playback.isPlaying) { this.playback.pause(); this.say("sleep.done"); } },
+  });
   /** @type {"loading" | "signin" | "ready"} */
   state = "loading";
   /** @type {{ signIn: import("./signin.js").Provider | null, token: string | null }} */
@@ -95,22 +100,31 @@ export class App {
 
   async #enter() {
     this.state = "ready";
+    // Before anything can be played: what is chosen then counts.
+    const at = this.#restored ? 0 : this.queue.restore();
     await Promise.all([this.library.load(), this.radio.load()]);
     if (this.state !== "ready") return;
     if (this.api.token && !this.settings.token) sessionStorage.setItem(TOKEN, this.api.token);
-    const at = this.#restored ? 0 : this.queue.restore();
     this.live.listen();
     this.places.flush();
     this.library.loadContinued();
     this.#applySound();
     this.setVolume(this.volume);
-    const { current } = this.queue;
-    if (current && !this.playback.track) {
-      const known = await this.places.of(current.id).catch(() => at);
-      await this.playback.load(current, known || at, false);
-    } else this.playback.again();
+    await this.#comeBack(at);
     this.#restored = true;
     this.draw();
+  }
+
+  /**
+   * Loads the track of the last visit, unless the user has begun something meanwhile.
+   * @param {number} at seconds, where the server knows no place
+   */
+  async #comeBack(at) {
+    const { current } = this.queue;
+    const isBusy = () => Boolean(this.playback.track || this.playback.station);
+    if (!current || isBusy()) return this.playback.again();
+    const known = await this.places.of(current.id).catch(() => at);
+    if (!isBusy()) await this.playback.load(current, known || at, false);
   }
 
   #signOut() {
@@ -189,7 +203,8 @@ export class App {
 
   #ended() {
     this.library.loadContinued();
-    if (this.queue.step(1, true)) this.#load();
+    const sleeps = this.sleep.endsWithTrack();
+    if (this.queue.step(1, true)) this.#load(!sleeps);
     else { this.playback.wanted = false; this.draw(); }
   }
 
@@ -216,7 +231,9 @@ export class App {
   /** @type {(station: Station) => Promise<void>} */
   tune = async (station) => {
     try {
-      await this.playback.tune(station, await this.radio.open(station));
+      const path = await this.radio.open(station);
+      this.live.hold();
+      await this.playback.tune(station, path);
     } catch {
       this.say("radio.away", { name: station.name });
     }
@@ -224,7 +241,7 @@ export class App {
 
   #applySound() {
     const { engine } = this.playback;
-    engine.setSpeed(this.live.speed);
+    engine.setSpeed(this.live.playedSpeed);
     engine.setEqualizer(this.live.equalizer);
     Promise.resolve(engine.setSemitones(this.live.semitones)).then((works) => {
       if (this.pitchFails === (works === false)) return;
@@ -236,7 +253,7 @@ export class App {
 
   /** @type {(preset: string) => void} */
   preset = (preset) => this.live.change("equalizer", { preset, bands: [...(PRESETS[preset] ?? this.live.equalizer.bands)] });
-  resetSound = () => { this.live.change("speed", 1); this.live.change("semitones", 0); this.preset("flat"); };
+  resetSound = () => { if (this.live.trackSpeed !== null) this.live.setTrackSpeed(null); this.live.change("speed", 1); this.live.change("semitones", 0); this.preset("flat"); };
 
   /** @param {number} volume 0 to 100 */
   setVolume(volume) {
@@ -322,6 +339,7 @@ export class App {
     // Not before what was kept is back.
     if (this.#restored) this.queue.keep(playback.seconds);
     this.lyrics.load(playback.track?.id ?? null);
+    this.live.follow(playback.track?.id ?? null);
     document.body.dataset.state = !isIn ? state : this.library.state === "loading" && this.library.items.length === 0 ? "loading" : playback.isPlaying ? "playing" : playback.track ? "paused" : "ready";
   }
 
@@ -335,8 +353,8 @@ export class App {
 
   /** @param {number} by stops of the list of speeds */
   step(by) {
-    const nearest = SPEEDS.reduce((best, stop, n) => (Math.abs(stop - this.live.speed) < Math.abs(SPEEDS[best] - this.live.speed) ? n : best), 0);
-    this.live.change("speed", SPEEDS[Math.max(0, Math.min(SPEEDS.length - 1, nearest + by))]);
+    const nearest = SPEEDS.reduce((best, stop, n) => (Math.abs(stop - this.live.playedSpeed) < Math.abs(SPEEDS[best] - this.live.playedSpeed) ? n : best), 0);
+    this.live.setSpeed(SPEEDS[Math.max(0, Math.min(SPEEDS.length - 1, nearest + by))]);
   }
 
   get actions() {

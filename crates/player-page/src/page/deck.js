@@ -41,8 +41,8 @@ export function deck(app) {
     </div>
     <div class="extras">
       <label class="unseen" for="speed">${text("speed")}</label>
-      <select id="speed" class="pill only-wide" title=${text("speed")} .value=${live(String(app.live.speed))} @change=${(event) => app.live.change("speed", Number(event.target.value))}>
-        ${speeds(app.live.speed).map((speed) => html`<option value=${speed} ?selected=${speed === app.live.speed}>${times(speed)}</option>`)}</select>
+      <select id="speed" class="pill only-wide" title=${text("speed")} .value=${live(String(app.live.playedSpeed))} @change=${(event) => app.live.setSpeed(Number(event.target.value))}>
+        ${speeds(app.live.playedSpeed).map((speed) => html`<option value=${speed} ?selected=${speed === app.live.playedSpeed}>${times(speed)}</option>`)}</select>
       ${panelButton(app, "sound")}${app.lyrics.isThere ? panelButton(app, "lyrics") : nothing}${panelButton(app, "queue")}
       <span class="volume only-wide">
         <button type="button" class="round" id="mute" aria-pressed=${String(app.muted)} aria-label=${text("mute")} title=${text("mute")} @click=${app.mute}>${icon(app.muted ? "muted" : "loud")}</button>

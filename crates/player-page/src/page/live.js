@@ -11,11 +11,13 @@ const QUIET = 120; // ms without a change before it is sent
 /** @typedef {{ speed: number, semitones: number, equalizer: Equalizer }} Sound */
 /** @typedef {"starting" | "playing" | "paused" | "stopped"} PlayerState */
 
+/** @typedef {[path: string, body: object]} Command */
+
 /**
  * Path and body of a command.
  * @param {keyof Sound} kind
  * @param {Sound[keyof Sound]} value
- * @returns {[string, object]}
+ * @returns {Command}
  */
 function commandOf(kind, value) {
   if (kind === "speed") return ["speed", { speed: value }];
@@ -31,9 +33,19 @@ export class Live {
   equalizer = { preset: "flat", bands: Array(10).fill(0) };
   #api;
   #hears;
+  /**
+   * Speed that is remembered for the track that plays; null where none is.
+   * @type {number | null}
+   */
+  trackSpeed = null;
+  /** @type {string | null} */
+  #track = null;
   #revision = 0;
   #isThere = true;
-  /** @type {Map<keyof Sound, Sound[keyof Sound]>} */
+  /**
+   * What the server has not taken yet, by what is changed.
+   * @type {Map<string, Command>}
+   */
   #changed = new Map();
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #timer;
@@ -43,6 +55,8 @@ export class Live {
   #resend = new Retry(() => this.#flush());
   #session = crypto.randomUUID?.() ?? String(Math.random());
   #seq = 0;
+  /** True once the server has taken a report of this session: what it tells of others before that is of the past. */
+  #holds = false;
 
   /**
    * @param {import("./api.js").Api} api
@@ -59,6 +73,16 @@ export class Live {
     }
   }
 
+  /** False where the server keeps no settings. */
+  get isThere() {
+    return this.#isThere;
+  }
+
+  /** Speed of what plays: that of the track where one is remembered, else that of the channel. */
+  get playedSpeed() {
+    return this.trackSpeed ?? this.speed;
+  }
+
   /** @param {Sound} sound */
   #take({ speed, semitones, equalizer }) {
     Object.assign(this, { speed, semitones, equalizer });
@@ -73,7 +97,60 @@ export class Live {
   change(kind, value) {
     Object.assign(this, { [kind]: value });
     this.#remember();
-    this.#changed.set(kind, value);
+    this.#sendSoon(kind, commandOf(kind, value));
+  }
+
+  /**
+   * Changes the speed of what plays, and of the track where one is remembered for it.
+   * @param {number} speed
+   */
+  setSpeed(speed) {
+    if (this.trackSpeed === null) this.change("speed", speed);
+    else this.setTrackSpeed(speed);
+  }
+
+  /**
+   * Remembers the speed of the track that plays; null forgets it.
+   * @param {number | null} speed
+   */
+  setTrackSpeed(speed) {
+    if (this.#track === null) return;
+    this.trackSpeed = speed;
+    this.#sendSoon(`track ${this.#track}`, ["speed", { track_id: this.#track, speed }]);
+  }
+
+  /**
+   * Takes the speed that is remembered for a track which is loaded.
+   * @param {string | null} track
+   */
+  follow(track) {
+    if (track === this.#track) return;
+    this.#track = track;
+    this.trackSpeed = null;
+    this.#hears.settings();
+    void this.#askTrackSpeed();
+  }
+
+  async #askTrackSpeed() {
+    const track = this.#track;
+    if (!this.#isThere || track === null) return;
+    try {
+      const told = await this.#api.get(`/api/v1/playback/settings?track_id=${encodeURIComponent(track)}`);
+      // Not if it was changed meanwhile.
+      if (track !== this.#track || this.#changed.has(`track ${track}`) || told.track_speed === this.trackSpeed) return;
+      this.trackSpeed = told.track_speed;
+      this.#hears.settings();
+    } catch {
+      // The channel's speed is as good; the next stream of events asks again.
+    }
+  }
+
+  /**
+   * @param {string} what
+   * @param {Command} command
+   */
+  #sendSoon(what, command) {
+    this.#changed.set(what, command);
     clearTimeout(this.#timer);
     this.#timer = setTimeout(() => this.#flush(), QUIET);
     this.#hears.settings();
@@ -86,8 +163,8 @@ export class Live {
 
   async #flush() {
     if (!this.#isThere) return;
-    for (const [kind, value] of this.#changed) {
-      const [path, body] = commandOf(kind, value);
+    for (const [what, command] of this.#changed) {
+      const [path, body] = command;
       try {
         const told = await this.#api.send("PUT", `/api/v1/playback/${path}`, body);
         this.#revision = Math.max(this.#revision, told.revision);
@@ -97,7 +174,7 @@ export class Live {
         if (refused?.status === 404) this.#isThere = false;
       }
       // Not if it was changed meanwhile.
-      if (this.#changed.get(kind) === value) this.#changed.delete(kind);
+      if (this.#changed.get(what) === command) this.#changed.delete(what);
     }
     this.#resend.worked();
   }
@@ -117,20 +194,34 @@ export class Live {
       session_id: this.#session, seq: ++this.#seq, track_id: track.id, title: track.title.replace(/[<>]/g, "").slice(0, 120), state,
       position_ms: Math.round(seconds * 1000), ...duration,
     };
-    // The next report says it anew.
-    this.#api.send("POST", "/api/v1/playback/report", report, closing).catch(() => {});
+    this.#api.send("POST", "/api/v1/playback/report", report, closing).then(
+      (told) => {
+        if (report.session_id !== this.#session) return;
+        if (told.session_id === this.#session) this.#holds = true;
+        else this.#hear("player", told);
+      },
+      // The next report says it anew.
+      () => {},
+    );
   }
 
   /** Another player has the channel; to take it over again is to begin a session. */
   begin() {
     this.#session = crypto.randomUUID?.() ?? String(Math.random());
     this.#seq = 0;
+    this.#holds = false;
+  }
+
+  /** Something plays that is not reported, such as a station: whoever plays from now on has the channel. */
+  hold() {
+    this.#holds = true;
   }
 
   /** Listens until the page ends. */
   async listen() {
     this.#listening?.abort();
     const listening = (this.#listening = new AbortController());
+    void this.#askTrackSpeed();
     try {
       await this.#api.listen("/api/v1/playback/events?channel_id=main", listening.signal, (event, data) => {
         this.#retry.worked();
@@ -155,9 +246,10 @@ export class Live {
     if (event === "settings" && this.#changed.size === 0 && data.revision >= this.#revision) {
       this.#revision = data.revision;
       this.#take(data);
+      if (data.track_id !== null && data.track_id === this.#track) this.trackSpeed = data.track_speed;
       this.#remember();
       this.#hears.settings();
     } else if (event === "seek") this.#hears.seek(data.position_ms / 1000);
-    else if (event === "player" && data?.state === "playing" && data.session_id !== this.#session) this.#hears.taken();
+    else if (event === "player" && data?.state === "playing" && data.session_id !== this.#session && this.#holds) this.#hears.taken();
   }
 }

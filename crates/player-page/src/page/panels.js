@@ -5,7 +5,9 @@ import { SPEEDS, times } from "./deck.js";
 import { cover, icon } from "./icons.js";
 import { KEYS } from "./keys.js";
 import { html, live, nothing, repeat } from "./lit.js";
+import { MINUTES } from "./sleep.js";
 import { language, text } from "./texts.js";
+import { clock } from "./time.js";
 
 /** @typedef {import("./app.js").App} App */
 
@@ -45,14 +47,15 @@ const decibels = (gain) => text("decibels", { gain: new Intl.NumberFormat(langua
 
 /** @param {App} app */
 export function soundPanel(app) {
-  const { speed, semitones, equalizer } = app.live;
+  const { playedSpeed: speed, semitones, equalizer } = app.live;
   const signed = new Intl.NumberFormat(language, { signDisplay: "exceptZero" }).format(semitones);
   const near = SPEEDS.reduce((best, stop, n) => (Math.abs(stop - speed) < Math.abs(SPEEDS[best] - speed) ? n : best), 0);
   /** @type {(n: number, gain: number) => void} */
   const change = (n, gain) => app.live.change("equalizer", { preset: "custom", bands: equalizer.bands.map((old, m) => (m === n ? gain : old)) });
   return html`${panelHead(app, "sound", html`<button type="button" class="quiet" id="reset" @click=${app.resetSound}>${text("sound.reset")}</button>`)}
     <div class="field"><label for="speed-stop">${text("speed")}</label><output>${times(speed)}</output>
-      <input type="range" id="speed-stop" min="0" max="21" step="1" aria-valuetext=${times(speed)} .value=${live(String(near))} @input=${(event) => app.live.change("speed", SPEEDS[Number(event.target.value)])}></div>
+      <input type="range" id="speed-stop" min="0" max="21" step="1" aria-valuetext=${times(speed)} .value=${live(String(near))} @input=${(event) => app.live.setSpeed(SPEEDS[Number(event.target.value)])}></div>
+    ${app.live.isThere && app.playback.track ? html`<label class="check"><input type="checkbox" id="track-speed" .checked=${live(app.live.trackSpeed !== null)} @change=${(event) => app.live.setTrackSpeed(event.target.checked ? speed : null)}> ${text("speed.track")}</label>` : nothing}
     <div class="field"><label for="pitch">${text("pitch")}</label><output>${text("semitones", { signed, count: Math.abs(semitones) })}</output>
       <input type="range" id="pitch" min="-12" max="12" step="1" aria-valuetext=${text("semitones", { signed, count: Math.abs(semitones) })} .value=${live(String(semitones))} @input=${(event) => app.live.change("semitones", Number(event.target.value))}></div>
     ${app.pitchFails ? html`<p class="warning" role="alert">${text("pitch.fails")}</p>` : nothing}
@@ -62,7 +65,20 @@ export function soundPanel(app) {
     <fieldset class="bands"><legend class="unseen">${text("equalizer")}</legend>${BANDS.map((band, n) => html`
       <div class="band"><output>${new Intl.NumberFormat(language, { signDisplay: "exceptZero" }).format(equalizer.bands[n])}</output>
         <input type="range" id=${`band-${n}`} min="-12" max="12" step="1" aria-label=${text("band", { hertz: hertz(band) })} aria-valuetext=${decibels(equalizer.bands[n])} aria-orientation="vertical" .value=${live(String(equalizer.bands[n]))} @input=${(event) => change(n, Number(event.target.value))}>
-        <span aria-hidden="true">${hertz(band)}</span></div>`)}</fieldset>`;
+        <span aria-hidden="true">${hertz(band)}</span></div>`)}</fieldset>
+    ${sleepField(app)}`;
+}
+
+/** @param {App} app */
+function sleepField({ sleep }) {
+  /** @type {import("./sleep.js").SleepChoice[]} */
+  const choices = ["off", ...MINUTES, "track"];
+  /** @param {import("./sleep.js").SleepChoice} choice */
+  const name = (choice) => (choice === "off" ? text("sleep.off") : choice === "track" ? text("sleep.track") : text("sleep.minutes", { count: choice }));
+  return html`<div class="field"><label for="sleep">${text("sleep")}</label>
+      <select id="sleep" class="pill" .value=${live(String(sleep.choice))} @change=${(event) => sleep.choose(choices.find((choice) => String(choice) === event.target.value) ?? "off")}>
+        ${choices.map((choice) => html`<option value=${choice} ?selected=${choice === sleep.choice}>${name(choice)}</option>`)}</select>
+      ${sleep.seconds > 0 ? html`<output id="sleep-left">${text("sleep.left", { left: clock(sleep.seconds) })}</output>` : nothing}</div>`;
 }
 
 /**
