@@ -249,6 +249,37 @@ async fn the_sleep_timer_stops_after_its_time_or_with_the_track() {
 }
 
 #[tokio::test]
+async fn a_change_of_another_player_is_heard_while_an_own_one_is_on_its_way() {
+    let Some(room) = Room::open(|_| {}).await else { return };
+    room.visit("ada").await;
+    let held = r#"
+        const ask = window.fetch;
+        let sent;
+        const isSent = new Promise(done => { sent = done; });
+        const released = new Promise(done => { window.release = done; });
+        window.fetch = async (path, ...rest) => {
+            if (String(path).endsWith("/playback/speed")) { sent(); await released; }
+            return ask(path, ...rest);
+        };
+        choose("speed", "1.5");
+        await isSent;
+        element("show-sound").click();
+        return null;
+    "#;
+    room.run(held).await;
+    let user = ApiUser::new(&room.gate, "ada");
+    user.send(Method::PUT, "/api/v1/playback/pitch", Some(&json!({ "semitones": -3 }))).await.is(200);
+    let heard = r#"
+        await until("the pitch", () => element("pitch")?.value === "-3");
+        window.release();
+        await until("the answer", () => performance.getEntriesByType("resource").some(({ name }) => name.endsWith("/playback/speed")));
+        return [element("speed").value, element("pitch").value];
+    "#;
+    assert_eq!(room.run(heard).await, json!(["1.5", "-3"]));
+    room.browser.close().await;
+}
+
+#[tokio::test]
 async fn what_another_player_did_before_does_not_stop_this_one() {
     let Some(room) = Room::open(|_| {}).await else { return };
     let user = ApiUser::new(&room.gate, "ada");

@@ -83,9 +83,28 @@ export class Live {
     return this.trackSpeed ?? this.speed;
   }
 
-  /** @param {Sound} sound */
+  /**
+   * Takes all but what was changed here and is not on the server yet.
+   * @param {Sound} sound
+   */
   #take({ speed, semitones, equalizer }) {
-    Object.assign(this, { speed, semitones, equalizer });
+    for (const [kind, value] of Object.entries({ speed, semitones, equalizer })) {
+      if (!this.#changed.has(kind)) Object.assign(this, { [kind]: value });
+    }
+  }
+
+  /**
+   * Takes settings of the server, unless newer ones are known.
+   * @param {Sound & { revision: number, track_id: string | null, track_speed: number | null }} told
+   */
+  #takeTold(told) {
+    if (told.revision < this.#revision) return;
+    this.#revision = told.revision;
+    this.#take(told);
+    const isTrack = told.track_id !== null && told.track_id === this.#track;
+    if (isTrack && !this.#changed.has(`track ${told.track_id}`)) this.trackSpeed = told.track_speed;
+    this.#remember();
+    this.#hears.settings();
   }
 
   /**
@@ -166,8 +185,8 @@ export class Live {
     for (const [what, command] of this.#changed) {
       const [path, body] = command;
       try {
-        const told = await this.#api.send("PUT", `/api/v1/playback/${path}`, body);
-        this.#revision = Math.max(this.#revision, told.revision);
+        // It has what others have changed meanwhile, too.
+        this.#takeTold(await this.#api.send("PUT", `/api/v1/playback/${path}`, body));
       } catch (error) {
         const refused = refusalOf(error);
         if (refused?.passes || refused?.status === 401) return void this.#resend.later();
@@ -243,13 +262,8 @@ export class Live {
    * @param {any} data
    */
   #hear(event, data) {
-    if (event === "settings" && this.#changed.size === 0 && data.revision >= this.#revision) {
-      this.#revision = data.revision;
-      this.#take(data);
-      if (data.track_id !== null && data.track_id === this.#track) this.trackSpeed = data.track_speed;
-      this.#remember();
-      this.#hears.settings();
-    } else if (event === "seek") this.#hears.seek(data.position_ms / 1000);
+    if (event === "settings") this.#takeTold(data);
+    else if (event === "seek") this.#hears.seek(data.position_ms / 1000);
     else if (event === "player" && data?.state === "playing" && data.session_id !== this.#session && this.#holds) this.#hears.taken();
   }
 }

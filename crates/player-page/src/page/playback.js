@@ -177,7 +177,9 @@ export class Playback {
 
   /** Tries again at once: the user has signed in, or the network is back. */
   again() {
-    if (this.problem || (this.track && this.element.readyState === 0)) this.#again();
+    // What is on its way already would begin anew.
+    const isMissing = this.track && this.#loading === 0 && !this.element.getAttribute("src");
+    if (this.problem || isMissing) this.#again();
   }
 
   play() {
