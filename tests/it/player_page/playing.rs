@@ -329,9 +329,10 @@ async fn a_track_that_is_chosen_while_the_last_one_comes_back_is_the_one_that_pl
     room.run(r#"await plays("Night Ferry"); element("play").click(); await state("paused"); return null;"#).await;
     // Where the user was is told only after another track plays.
     let late = r#"
+        localStorage.removeItem("tidegate.player.places");
         const ask = window.fetch;
         window.fetch = async (path, options) => {
-            if (String(path).endsWith("/t2/position") && options.method !== "POST") await window.chosen;
+            if (String(path).endsWith("/t2/position") && options.method !== "POST") { window.isAsked = true; await window.chosen; }
             return ask(path, options);
         };
         window.chosen = new Promise(done => { window.choose = done; });
@@ -339,6 +340,7 @@ async fn a_track_that_is_chosen_while_the_last_one_comes_back_is_the_one_that_pl
     room.browser.command("Page.addScriptToEvaluateOnNewDocument", json!({ "source": late })).await;
     room.open_page().await;
     let script = r#"
+        await until("the question", () => window.isAsked);
         await plays("Low Tide");
         window.choose();
         const at = audio.currentTime;
