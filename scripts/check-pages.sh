@@ -1,5 +1,5 @@
 #!/bin/sh
-# Types of the pages' JavaScript, by TypeScript, in its strict mode (the player page's own scripts in its loose one): `scripts/pages`. Nothing of it is shipped or needed to build.
+# Types of the pages' JavaScript, by TypeScript, in its strict mode: `scripts/pages`. Nothing of it is shipped or needed to build.
 set -eu
 cd "$(dirname "$0")/.."
 FOLDER="${TIDEGATE_TOOLS:-$HOME/.cache/tidegate}/pages"
@@ -14,6 +14,6 @@ elements() {
 elements films crates/vod/src/page/watch.html
 elements share crates/share/src/transport/pages/listen.html crates/share/src/transport/pages/host.html
 elements player crates/player-page/src/page/player.html
-for name in films share sound player; do
+for name in films share player; do
     "$FOLDER/node_modules/.bin/tsc" -p "scripts/pages/$name.json"
 done

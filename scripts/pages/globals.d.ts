@@ -29,17 +29,23 @@ declare function registerProcessor(name: string, processor: new (options: any) =
 declare const sampleRate: number;
 declare const currentTime: number;
 
-/** lit-html, which is vendored without its types: see crates/player-page/src/vendor. */
+/** lit-html, which is vendored without its types: see crates/player-page/src/page/vendor. */
 declare module "*/lit-html.js" {
-  export const html: (strings: TemplateStringsArray, ...values: unknown[]) => unknown;
+  /** Event of the element that a handler stands at, read as that of a field. */
+  type FieldEvent = Event & { readonly target: HTMLInputElement };
+  type Value = string | number | boolean | symbol | null | undefined | object | ((event: FieldEvent) => unknown);
+  interface TemplateResult {
+    readonly strings: TemplateStringsArray;
+  }
+  export const html: (strings: TemplateStringsArray, ...values: Value[]) => TemplateResult;
   export const render: (value: unknown, container: Element) => unknown;
-  export const nothing: unknown;
-  export const noChange: unknown;
-  export const svg: (strings: TemplateStringsArray, ...values: unknown[]) => unknown;
+  export const nothing: symbol;
+  export const noChange: symbol;
+  export const svg: (strings: TemplateStringsArray, ...values: Value[]) => TemplateResult;
 }
 declare module "*/directives/repeat.js" {
-  export const repeat: <T>(items: Iterable<T>, key: (item: T, at: number) => unknown, template: (item: T, at: number) => unknown) => unknown;
+  export const repeat: <T>(items: Iterable<T>, key: (item: T, at: number) => unknown, template: (item: T, at: number) => unknown) => object;
 }
 declare module "*/directives/live.js" {
-  export const live: (value: unknown) => unknown;
+  export const live: (value: unknown) => object;
 }

@@ -24,10 +24,11 @@ const ASSETS_PATH: &str = "/player/assets/";
 /// The page.
 const PAGE: &str = include_str!("page/player.html");
 /// Parts of the page: name and text.
-const ASSETS: [(&str, &str); 17] = [
+const ASSETS: [(&str, &str); 19] = [
     ("api.js", include_str!("page/api.js")),
     ("app.js", include_str!("page/app.js")),
     ("deck.js", include_str!("page/deck.js")),
+    ("frame.js", include_str!("page/frame.js")),
     ("icons.js", include_str!("page/icons.js")),
     ("keys.js", include_str!("page/keys.js")),
     ("library.js", include_str!("page/library.js")),
@@ -42,6 +43,7 @@ const ASSETS: [(&str, &str); 17] = [
     ("radio.js", include_str!("page/radio.js")),
     ("session.js", include_str!("page/session.js")),
     ("signin.js", include_str!("page/signin.js")),
+    ("sleep.js", include_str!("page/sleep.js")),
 ];
 /// Texts of the page, by language.
 const TEXTS: &str = include_str!("page/texts.json");

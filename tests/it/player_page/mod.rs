@@ -2,8 +2,11 @@
 
 mod library;
 mod looks;
+mod lyrics;
 mod playing;
+mod radio;
 mod signin;
+mod sound;
 
 use std::path::Path;
 
@@ -45,9 +48,10 @@ const TOOLS: &str = r#"
     };
 "#;
 
-/// A tone as a WAVE file of 8 bits.
-fn tone() -> Vec<u8> {
-    let samples: Vec<u8> = (0..LENGTH * RATE).map(|n| if n / 9 % 2 == 0 { 118 } else { 138 }).collect();
+/// A WAVE file of 8 bits, of the samples that a function of the seconds gives.
+fn wave(sample: impl Fn(f64) -> f64) -> Vec<u8> {
+    let at = |n: u32| f64::from(n) / f64::from(RATE);
+    let samples: Vec<u8> = (0..LENGTH * RATE).map(|n| (128.0 + 127.0 * sample(at(n))).round() as u8).collect();
     let length = u32::try_from(samples.len()).expect("short");
     let mut file = b"RIFF".to_vec();
     file.extend((36 + length).to_le_bytes());
@@ -58,6 +62,23 @@ fn tone() -> Vec<u8> {
     file.extend(length.to_le_bytes());
     file.extend(samples);
     file
+}
+
+fn sine(hertz: f64, seconds: f64) -> f64 {
+    (std::f64::consts::TAU * hertz * seconds).sin()
+}
+
+/// Sound of a track: Low Tide is a tone of 440 Hz; Night Ferry has three tones, each at a band of the equalizer; Вітер goes
+/// from 440 to 880 Hz and back at each half second of the clock.
+fn sound_of(id: &str) -> Vec<u8> {
+    match id {
+        "t2" => wave(|seconds| [62.5, 250.0, 1000.0].iter().map(|hertz| 0.2 * sine(*hertz, seconds)).sum()),
+        "t3" => wave(|seconds| {
+            let is_high = (seconds + 0.5).rem_euclid(2.0) >= 1.0;
+            0.4 * sine(if is_high { 880.0 } else { 440.0 }, seconds)
+        }),
+        _ => wave(|seconds| 0.4 * sine(440.0, seconds)),
+    }
 }
 
 /// Tracks of the library: id and key.
@@ -72,7 +93,14 @@ const TRACKS: [(&str, &str); 4] = [
 struct Room {
     gate: Gate,
     browser: Chromium,
-    _folder: TempFolder,
+    folder: TempFolder,
+}
+
+/// Puts an object into the store.
+fn write(folder: &TempFolder, key: &str, bytes: &[u8]) {
+    let path = folder.path().join("objects/audio").join(key);
+    std::fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
+    std::fs::write(path, bytes).expect("a file");
 }
 
 fn configuration(folder: &Path, database: &str) -> Value {
@@ -99,16 +127,14 @@ impl Room {
     async fn open(change: impl FnOnce(&mut Value)) -> Option<Self> {
         let browser = Chromium::start().await?;
         let folder = TempFolder::new("player-page");
-        for (_, key) in TRACKS {
-            let path = folder.path().join("objects/audio").join(key);
-            std::fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
-            std::fs::write(path, tone()).expect("a file");
+        for (id, key) in TRACKS {
+            write(&folder, key, &sound_of(id));
         }
         let mut config = configuration(folder.path(), &sqlite(&folder));
         change(&mut config);
         let gate = Gate::start(&config).await;
         fill(&gate).await;
-        Some(Self { gate, browser, _folder: folder })
+        Some(Self { gate, browser, folder })
     }
 
     /// Opens the page, signed in as `user`.

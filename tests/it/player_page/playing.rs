@@ -177,38 +177,176 @@ async fn everything_is_reached_by_the_keyboard() {
     room.browser.close().await;
 }
 
-/// Lyrics of ten lines, a second each, which the page asks for as it would the server.
-const LYRICS: &str = r#"
-    const ask = window.fetch;
-    const lines = Array.from({ length: 10 }, (_, n) => ({ start_ms: 1000 * n + 500, end_ms: null, text: `Line ${n}`,
-        words: [{ start_ms: 1000 * n + 500, text: "Line " }, { start_ms: 1000 * n + 900, text: `${n}` }] }));
-    window.fetch = (path, ...rest) => String(path).includes("/lyrics/")
-        ? Promise.resolve(Response.json({ lang: "en", plain: null, instrumental: false, synced: lines, texts: [] })) : ask(path, ...rest);
-"#;
-
 #[tokio::test]
-async fn lines_of_lyrics_are_marked_within_a_tenth_of_a_second_and_a_click_seeks() {
+async fn the_speed_of_a_track_is_remembered_and_that_of_the_others_is_not_changed() {
     let Some(room) = Room::open(|_| {}).await else { return };
     room.visit("ada").await;
-    let script = format!(
-        r#"{LYRICS}
-           await plays("Low Tide");
-           element("show-lyrics").click();
-           await until("lines", () => element("lines")?.children.length === 10);
-           const late = [];
-           new MutationObserver(changes => changes.forEach(({{ target, oldValue }}) => {{
-               const n = [...element("lines").children].indexOf(target);
-               if (oldValue === null && target.hasAttribute("aria-current")) late.push(Math.abs(Number(element("lines").dataset.heard) - n - 0.5));
-           }})).observe(element("lines"), {{ subtree: true, attributes: true, attributeOldValue: true, attributeFilter: ["aria-current"] }});
-           await until("seven lines", () => late.length >= 7);
-           const median = late.slice(1).sort((one, other) => one - other)[3];
-           element("lines").children[1].querySelector("button").click();
-           await until("the second line", () => audio.currentTime < 2.6 && element("lines").children[1].hasAttribute("aria-current"));
-           await until("its words", () => element("lines").children[1].querySelectorAll(".sung").length >= 1);
-           return median;"#
-    );
-    let late = room.run(&script).await;
-    // The median: one frame of a busy machine may come late.
-    assert!(late.as_f64().is_some_and(|late| late < 0.1), "{late}");
+    let script = r#"
+        await plays("Low Tide");
+        choose("speed", "1.5");
+        await until("faster", () => audio.playbackRate === 1.5);
+        element("show-sound").click();
+        (await until("the box", () => element("track-speed"))).click();
+        choose("speed", "1.25");
+        await until("slower", () => audio.playbackRate === 1.25);
+        await plays("Night Ferry");
+        await until("the speed of all", () => audio.playbackRate === 1.5 && !element("track-speed").checked);
+        return element("speed").value;
+    "#;
+    assert_eq!(room.run(script).await, json!("1.5"));
+    let user = ApiUser::new(&room.gate, "ada");
+    eventually("the server has it", async || {
+        let reply = user.send(Method::GET, "/api/v1/playback/settings?track_id=t1", None).await;
+        String::from_utf8_lossy(&reply.body).contains("\"track_speed\":1.25").then_some(())
+    })
+    .await;
+    // After a reload it is the server's.
+    room.open_page().await;
+    let again = r#"
+        await plays("Low Tide");
+        await until("its speed", () => audio.playbackRate === 1.25 && element("speed").value === "1.25");
+        element("show-sound").click();
+        await until("the box", () => element("track-speed")?.checked);
+        element("track-speed").click();
+        await until("the speed of all", () => audio.playbackRate === 1.5);
+        return element("track-speed").checked;
+    "#;
+    assert_eq!(room.run(again).await, json!(false));
+    eventually("the server has forgotten it", async || {
+        let reply = user.send(Method::GET, "/api/v1/playback/settings?track_id=t1", None).await;
+        String::from_utf8_lossy(&reply.body).contains("\"track_speed\":null").then_some(())
+    })
+    .await;
+    room.browser.close().await;
+}
+
+#[tokio::test]
+async fn the_sleep_timer_stops_after_its_time_or_with_the_track() {
+    let Some(room) = Room::open(|_| {}).await else { return };
+    room.visit("ada").await;
+    let script = r#"
+        await plays("Low Tide");
+        element("show-sound").click();
+        await until("the panel", () => element("sleep"));
+        choose("sleep", "15");
+        await until("what is left", () => /^1[45]:\d\d left$/.test(element("sleep-left")?.textContent));
+        const now = Date.now;
+        Date.now = () => now() + 15 * 60_000;
+        await state("paused");
+        Date.now = now;
+        const seen = [audio.paused, element("told").textContent, element("sleep").value];
+        choose("sleep", "track");
+        element("play").click();
+        await until("sound", () => !audio.paused);
+        slide("seek", 59.4);
+        await until("the next track", () => element("title").textContent === "Night Ferry");
+        await state("paused");
+        return [...seen, audio.paused, element("sleep").value];
+    "#;
+    let seen = json!([true, "The sleep timer has stopped the player", "off", true, "off"]);
+    assert_eq!(room.run(script).await, seen);
+    room.browser.close().await;
+}
+
+#[tokio::test]
+async fn a_change_of_another_player_is_heard_while_an_own_one_is_on_its_way() {
+    let Some(room) = Room::open(|_| {}).await else { return };
+    room.visit("ada").await;
+    let held = r#"
+        const ask = window.fetch;
+        let sent;
+        const isSent = new Promise(done => { sent = done; });
+        const released = new Promise(done => { window.release = done; });
+        window.fetch = async (path, ...rest) => {
+            if (String(path).endsWith("/playback/speed")) { sent(); await released; }
+            return ask(path, ...rest);
+        };
+        choose("speed", "1.5");
+        await isSent;
+        element("show-sound").click();
+        return null;
+    "#;
+    room.run(held).await;
+    let user = ApiUser::new(&room.gate, "ada");
+    user.send(Method::PUT, "/api/v1/playback/pitch", Some(&json!({ "semitones": -3 }))).await.is(200);
+    let heard = r#"
+        await until("the pitch", () => element("pitch")?.value === "-3");
+        window.release();
+        await until("the answer", () => performance.getEntriesByType("resource").some(({ name }) => name.endsWith("/playback/speed")));
+        return [element("speed").value, element("pitch").value];
+    "#;
+    assert_eq!(room.run(heard).await, json!(["1.5", "-3"]));
+    room.browser.close().await;
+}
+
+#[tokio::test]
+async fn what_another_player_did_before_does_not_stop_this_one() {
+    let Some(room) = Room::open(|_| {}).await else { return };
+    let user = ApiUser::new(&room.gate, "ada");
+    let report = json!({ "session_id": "other", "seq": 1, "track_id": "t2", "state": "playing", "position_ms": 1000 });
+    user.send(Method::POST, "/api/v1/playback/report", Some(&report)).await.is(200);
+    // The page learns of it when its own track has begun to be loaded, and before its report is taken.
+    let late = r#"
+        const ask = window.fetch;
+        window.fetch = async (path, ...rest) => {
+            if (String(path).includes("/playback/report")) await window.told;
+            const answer = await ask(path, ...rest);
+            if (String(path).includes("/playback/events")) await window.begun;
+            return answer;
+        };
+        window.told = new Promise(done => { window.tell = done; });
+        window.begun = new Promise(done => { window.begin = done; });
+    "#;
+    room.browser.command("Page.addScriptToEvaluateOnNewDocument", json!({ "source": late })).await;
+    room.visit("ada").await;
+    let script = r#"
+        await plays("Low Tide");
+        window.begin();
+        const at = audio.currentTime;
+        await until("a second more", () => audio.currentTime > at + 1 || document.body.dataset.state === "paused");
+        window.tell();
+        return [document.body.dataset.state, element("told").textContent];
+    "#;
+    assert_eq!(room.run(script).await, json!(["playing", ""]));
+    // What it does now does.
+    let at =
+        json!({ "session_id": "other again", "seq": 1, "track_id": "t2", "state": "playing", "position_ms": 1000 });
+    eventually("the page has reported", async || {
+        let reply = user.send(Method::GET, "/api/v1/playback/position", None).await;
+        String::from_utf8_lossy(&reply.body).contains("\"track_id\":\"t1\"").then_some(())
+    })
+    .await;
+    user.send(Method::POST, "/api/v1/playback/report", Some(&at)).await.is(200);
+    let taken = r#"await state("paused"); return element("told").textContent;"#;
+    assert_eq!(room.run(taken).await, json!("Playing goes on in another window"));
+    room.browser.close().await;
+}
+
+#[tokio::test]
+async fn a_track_that_is_chosen_while_the_last_one_comes_back_is_the_one_that_plays() {
+    let Some(room) = Room::open(|_| {}).await else { return };
+    room.visit("ada").await;
+    room.run(r#"await plays("Night Ferry"); element("play").click(); await state("paused"); return null;"#).await;
+    // Where the user was is told only after another track plays.
+    let late = r#"
+        localStorage.removeItem("tidegate.player.places");
+        const ask = window.fetch;
+        window.fetch = async (path, options) => {
+            if (String(path).endsWith("/t2/position") && options.method !== "POST") { window.isAsked = true; await window.chosen; }
+            return ask(path, options);
+        };
+        window.chosen = new Promise(done => { window.choose = done; });
+    "#;
+    room.browser.command("Page.addScriptToEvaluateOnNewDocument", json!({ "source": late })).await;
+    room.open_page().await;
+    let script = r#"
+        await until("the question", () => window.isAsked);
+        await plays("Low Tide");
+        window.choose();
+        const at = audio.currentTime;
+        await until("a second more", () => audio.currentTime > at + 1 || element("title").textContent !== "Low Tide");
+        return [element("title").textContent, document.body.dataset.state];
+    "#;
+    assert_eq!(room.run(script).await, json!(["Low Tide", "playing"]));
     room.browser.close().await;
 }

@@ -9,7 +9,7 @@ use crate::support::tools::TempFolder;
 use crate::support::user::ApiUser;
 
 /// Taps whatever a page leads to the device, before its own scripts run.
-const TAP: &str = r#"
+pub const TAP: &str = r#"
     const connect = AudioNode.prototype.connect;
     AudioNode.prototype.connect = function (to, ...rest) {
         if (to instanceof AudioDestinationNode && to.context instanceof AudioContext) {
@@ -20,7 +20,35 @@ const TAP: &str = r#"
     };
 "#;
 
-/// What the scripts below share: files that are made here, and measuring of the last 0.7 s that were heard.
+/// Measuring of the last 0.7 s that were heard; `until` is the page's or the one below.
+pub const MEASURES: &str = r#"
+    // Waits for so many seconds of sound, by the clock of the sound.
+    const sounded = seconds => {
+        const from = tap.context.currentTime;
+        return until("sound", () => tap.context.currentTime - from >= seconds);
+    };
+    const samples = () => { const all = new Float32Array(tap.fftSize); tap.getFloatTimeDomainData(all); return all; };
+    const bins = () => { const all = new Float32Array(tap.fftSize / 2); tap.getFloatFrequencyData(all); return all; };
+    const heardSeconds = () => tap.fftSize / tap.context.sampleRate;
+    const settled = () => sounded(heardSeconds() + 0.6);
+    // The loudest frequency, between bins too.
+    const pitch = () => {
+        const all = bins(), best = all.reduce((best, value, n) => value > all[best] ? n : best, 1);
+        const [before, at, after] = [all[best - 1], all[best], all[best + 1]];
+        return (best + (before - after) / (before - 2 * at + after) / 2) * tap.context.sampleRate / tap.fftSize;
+    };
+    // Loudness of a tone in 512 samples.
+    const amplitude = (all, from, hertz) => {
+        const sums = [Math.cos, Math.sin].map(wave => {
+            let sum = 0;
+            for (let n = 0; n < 512; n++) sum += all[from + n] * wave(2 * Math.PI * hertz * n / tap.context.sampleRate);
+            return sum / 256;
+        });
+        return Math.hypot(...sums);
+    };
+"#;
+
+/// What the scripts below share: files that are made here.
 const TOOLS: &str = r#"
     const until = async (what, test) => {
         for (let n = 0; n < 2000; n++) {
@@ -29,11 +57,6 @@ const TOOLS: &str = r#"
             await new Promise(done => setTimeout(done, 10));
         }
         throw `never ${what}`;
-    };
-    // Waits for so many seconds of sound, by the clock of the sound.
-    const sounded = seconds => {
-        const from = tap.context.currentTime;
-        return until("sound", () => tap.context.currentTime - from >= seconds);
     };
     // A file of the samples that a function of the seconds gives.
     const file = (seconds, sample) => {
@@ -51,22 +74,12 @@ const TOOLS: &str = r#"
     const { BANDS, PRESETS } = await import("/player/assets/audio/presets.js");
     const audio = new Audio(), engine = new AudioEngine(audio);
     audio.loop = true;
-    const samples = () => { const all = new Float32Array(tap.fftSize); tap.getFloatTimeDomainData(all); return all; };
-    const bins = () => { const all = new Float32Array(tap.fftSize / 2); tap.getFloatFrequencyData(all); return all; };
-    const heardSeconds = () => tap.fftSize / tap.context.sampleRate;
-    const settled = () => sounded(heardSeconds() + 0.6);
     const listen = async source => {
         audio.src = source;
         await engine.resume();
         await audio.play();
         await until("sound", () => Math.max(...samples()) > 0.01);
         await settled();
-    };
-    // The loudest frequency, between bins too.
-    const pitch = () => {
-        const all = bins(), best = all.reduce((best, value, n) => value > all[best] ? n : best, 1);
-        const [before, at, after] = [all[best - 1], all[best], all[best + 1]];
-        return (best + (before - after) / (before - 2 * at + after) / 2) * tap.context.sampleRate / tap.fftSize;
     };
     const loaded = part => performance.getEntriesByType("resource").filter(({ name }) => name.includes(part)).length;
 "#;
@@ -93,17 +106,17 @@ impl Stage {
 
     /// Runs the body of an async function in the page.
     async fn run(&self, body: &str) -> Value {
-        self.browser.run(&format!("{TOOLS}{body}")).await
+        self.browser.run(&format!("{TOOLS}{MEASURES}{body}")).await
     }
 }
 
-fn number(found: &Value, name: &str) -> f64 {
+pub fn number(found: &Value, name: &str) -> f64 {
     found[name].as_f64().unwrap_or_else(|| panic!("no {name}: {found:#}"))
 }
 
 /// Fails unless the frequency is the expected one within 1 %.
 #[track_caller]
-fn assert_hertz(found: &Value, name: &str, expected: f64) {
+pub fn assert_hertz(found: &Value, name: &str, expected: f64) {
     assert!((number(found, name) / expected - 1.0).abs() < 0.01, "{name} is not {expected} Hz: {found:#}");
 }
 
@@ -329,14 +342,6 @@ async fn a_seek_is_heard_within_300_ms_whether_the_pitch_is_changed_or_not() {
     // that is busy with something else says nothing about the page.
     let heard = r#"
         await listen(file(20, seconds => tone(seconds < 10 ? 440 : 880)(seconds)));
-        const amplitude = (all, from, hertz) => {
-            const sums = [Math.cos, Math.sin].map(wave => {
-                let sum = 0;
-                for (let n = 0; n < 512; n++) sum += all[from + n] * wave(2 * Math.PI * hertz * n / tap.context.sampleRate);
-                return sum / 256;
-            });
-            return Math.hypot(...sums);
-        };
         const seek = async (to, hertz) => {
             const began = tap.context.currentTime;
             audio.currentTime = to;

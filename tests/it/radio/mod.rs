@@ -5,7 +5,7 @@ mod directory;
 mod icecast;
 mod refusals;
 mod relay;
-mod station;
+pub mod station;
 mod stations;
 mod titles;
 

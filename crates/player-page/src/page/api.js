@@ -2,8 +2,15 @@
 
 const TIMEOUT = 12_000;
 
+/** @typedef {{ id: string, title: string, artist: string | null, album: string | null, contentType?: string | null, sizeBytes?: number | null }} Track */
+/** @typedef {{ items: Track[], nextCursor: string | null }} TrackPage */
+
 /** A refusal (`status`), or no answer at all (`status` 0). */
 export class ApiError extends Error {
+  /**
+   * @param {number} status
+   * @param {string} [code]
+   */
   constructor(status, code = "") {
     super(`${status} ${code}`);
     this.status = status;
@@ -16,7 +23,14 @@ export class ApiError extends Error {
   }
 }
 
+/**
+ * The refusal in what was thrown; null where it is something else.
+ * @param {unknown} error
+ */
+export const refusalOf = (error) => (error instanceof ApiError ? error : null);
+
 export class Api {
+  /** @type {string | null} */
   token = null;
   #refused;
 
@@ -25,6 +39,7 @@ export class Api {
     this.#refused = refused;
   }
 
+  /** @returns {Record<string, string>} */
   get #headers() {
     return this.token ? { Authorization: `Bearer ${this.token}` } : {};
   }
@@ -54,35 +69,60 @@ export class Api {
     throw new ApiError(answer.status, told.code);
   }
 
+  /**
+   * @param {string} path
+   * @param {AbortSignal} [signal]
+   * @returns {Promise<any>}
+   */
   async get(path, signal) {
     return (await this.#ask(path, { signal })).json();
   }
 
-  /** Sends a body; returns the answer, null where it is empty. `keepalive` outlives the page. */
+  /**
+   * Sends a body; returns the answer, null where it is empty. `keepalive` outlives the page.
+   * @param {string} method
+   * @param {string} path
+   * @param {object} [body]
+   * @param {boolean} [keepalive]
+   * @returns {Promise<any>}
+   */
   async send(method, path, body, keepalive = false) {
     const answer = await this.#ask(path, { method, body, keepalive });
     return answer.status === 204 ? null : answer.json();
   }
 
-  /** Reads server-sent events until the stream ends; `EventSource` could send no token. */
+  /**
+   * Reads server-sent events until the stream ends; `EventSource` could send no token.
+   * @param {string} path
+   * @param {AbortSignal} signal
+   * @param {(event: string, data: any) => void} heard
+   */
   async listen(path, signal, heard) {
     const answer = await fetch(path, { headers: this.#headers, cache: "no-store", signal });
     if (answer.status === 401) this.#refused();
     if (!answer.ok) throw new ApiError(answer.status);
+    if (!answer.body) return;
     const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
     let rest = "";
     for (;;) {
       const { done, value } = await reader.read();
       if (done) return;
       const events = (rest + value).split(/\r?\n\r?\n/);
-      rest = events.pop();
+      rest = events.pop() ?? "";
       for (const event of events) {
+        /** @param {string} name */
         const field = (name) => event.split(/\r?\n/).filter((line) => line.startsWith(`${name}:`)).map((line) => line.slice(name.length + 1).trim()).join("\n");
         if (field("data")) heard(field("event") || "message", JSON.parse(field("data")));
       }
     }
   }
 
+  /**
+   * @param {string} search
+   * @param {string | null} cursor
+   * @param {AbortSignal} signal
+   * @returns {Promise<TrackPage>}
+   */
   tracks(search, cursor, signal) {
     const query = new URLSearchParams({ limit: "60" });
     if (search) query.set("q", search);
@@ -90,7 +130,10 @@ export class Api {
     return this.get(`/api/v1/tracks?${query}`, signal);
   }
 
-  /** The path by which an element plays a track. */
+  /**
+   * The path by which an element plays a track.
+   * @param {string} id
+   */
   async streamPath(id) {
     const { streamUrl } = await this.get(`/api/v1/tracks/${encodeURIComponent(id)}/stream-url`);
     // Of this origin whatever the server's public name is: the page's policy knows no other.

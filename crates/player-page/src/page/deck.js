@@ -8,9 +8,15 @@ import { clock, spoken } from "./time.js";
 /** The 22 stops of the list of speeds. */
 export const SPEEDS = [...Array(11).keys()].map((n) => (50 + 5 * n) / 100).concat([1.1, 1.2, 1.25, 1.3, 1.4, 1.5, 1.6, 1.7, 1.8, 1.9, 2]);
 
+/** @param {number} speed */
 export const times = (speed) => `${new Intl.NumberFormat(language, { maximumFractionDigits: 2 }).format(speed)}×`;
 
-/** The deck; `app` has the state and what the buttons do. */
+/** @typedef {import("./app.js").App} App */
+
+/**
+ * The deck; `app` has the state and what the buttons do.
+ * @param {App} app
+ */
 export function deck(app) {
   const { playback } = app;
   const { track, station, problem } = playback;
@@ -35,8 +41,8 @@ export function deck(app) {
     </div>
     <div class="extras">
       <label class="unseen" for="speed">${text("speed")}</label>
-      <select id="speed" class="pill only-wide" title=${text("speed")} .value=${live(String(app.live.speed))} @change=${(event) => app.live.change("speed", Number(event.target.value))}>
-        ${speeds(app.live.speed).map((speed) => html`<option value=${speed} ?selected=${speed === app.live.speed}>${times(speed)}</option>`)}</select>
+      <select id="speed" class="pill only-wide" title=${text("speed")} .value=${live(String(app.live.playedSpeed))} @change=${(event) => app.live.setSpeed(Number(event.target.value))}>
+        ${speeds(app.live.playedSpeed).map((speed) => html`<option value=${speed} ?selected=${speed === app.live.playedSpeed}>${times(speed)}</option>`)}</select>
       ${panelButton(app, "sound")}${app.lyrics.isThere ? panelButton(app, "lyrics") : nothing}${panelButton(app, "queue")}
       <span class="volume only-wide">
         <button type="button" class="round" id="mute" aria-pressed=${String(app.muted)} aria-label=${text("mute")} title=${text("mute")} @click=${app.mute}>${icon(app.muted ? "muted" : "loud")}</button>
@@ -45,16 +51,25 @@ export function deck(app) {
     </div>`;
 }
 
+/** @param {number} own */
 const speeds = (own) => (SPEEDS.includes(own) ? SPEEDS : [...SPEEDS, own].sort((one, other) => one - other));
 
+/**
+ * @param {App} app
+ * @param {import("./app.js").Panel} panel
+ */
 function panelButton(app, panel) {
   const name = text(`panel.${panel}`);
   return html`<button type="button" class="round" id=${`show-${panel}`} aria-expanded=${String(app.panel === panel)} aria-controls="side" aria-label=${name} title=${name} @click=${() => app.show(panel)}>${icon(panel)}</button>`;
 }
 
-/** A time, or dashes where it is not known. */
+/**
+ * A time, or dashes where it is not known.
+ * @param {number} seconds
+ */
 const shown = (seconds) => (Number.isFinite(seconds) ? clock(seconds) : "–:––");
 
+/** @param {App} app */
 function seekBar(app) {
   const { playback } = app;
   const [at, length] = [playback.seconds, playback.length];
@@ -68,22 +83,31 @@ function seekBar(app) {
   </div>`;
 }
 
+/**
+ * @param {HTMLMediaElement} element
+ * @returns {[number, number][]} parts of the length
+ */
 function spans({ buffered, duration }) {
   if (!(duration > 0) || !Number.isFinite(duration)) return [];
-  return Array.from(buffered, (_, n) => [buffered.start(n) / duration, buffered.end(n) / duration]);
+  return Array.from({ length: buffered.length }, (_, n) => [buffered.start(n) / duration, buffered.end(n) / duration]);
 }
 
+/** @param {HTMLMediaElement} element */
 function loaded(element) {
   const share = spans(element).reduce((sum, [from, to]) => sum + to - from, 0);
   return text("loaded", { percent: new Intl.NumberFormat(language, { style: "percent" }).format(Math.min(1, share)) });
 }
 
-/** Draws what is loaded and what was heard. */
+/**
+ * Draws what is loaded and what was heard.
+ * @param {HTMLMediaElement} element
+ */
 export function paint(element) {
   const canvas = /** @type {HTMLCanvasElement | null} */ (document.getElementById("loaded"));
   const pen = canvas?.getContext("2d");
-  if (!pen) return;
+  if (!canvas || !pen) return;
   const style = getComputedStyle(canvas);
+  /** @type {(colour: string, from: number, to: number) => void} */
   const bar = (colour, from, to) => {
     pen.fillStyle = style.getPropertyValue(colour);
     pen.fillRect(from * canvas.width, 0, (to - from) * canvas.width, canvas.height);

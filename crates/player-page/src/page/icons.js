@@ -27,12 +27,22 @@ const PATHS = {
   note: svg`<path d="M9 17.500V6l10-2v11.500a2.500 2.500 0 1 1-2-2.450V8l-6 1.200v8.300a2.500 2.500 0 1 1-2-2.450z"/>`,
 };
 
-/** An icon, which screen readers pass over. */
+/** @typedef {keyof typeof PATHS} Icon */
+
+/**
+ * An icon, which screen readers pass over.
+ * @param {Icon} name
+ */
 export const icon = (name) => html`<svg class="icon" viewBox="0 0 24 24" aria-hidden="true">${PATHS[name]}</svg>`;
 
-/** A cover of one of twelve colours, by the text that it stands for. */
+/**
+ * A cover of one of twelve colours, by the text that it stands for.
+ * @param {string} of
+ * @param {"" | "large"} size
+ * @param {Icon} mark
+ */
 export function cover(of, size = "", mark = "note") {
   let sum = 7;
-  for (const letter of of) sum = (sum * 31 + letter.codePointAt(0)) % 9973;
+  for (const letter of of) sum = (sum * 31 + (letter.codePointAt(0) ?? 0)) % 9973;
   return html`<span class="cover ${size} cover-${sum % 12}" aria-hidden="true">${icon(mark)}</span>`;
 }

@@ -6,8 +6,12 @@ export const KEYS = [
   ["Q, Y, E", "keys.panels"], ["?", "keys.help"],
 ];
 
-/** @param {Record<string, (digit?: number) => void>} actions by key, in small letters; `digit` takes the number */
-export function listen(actions, isOn) {
+/**
+ * @param {Record<string, () => void>} actions by key, in small letters
+ * @param {(digit: number) => void} tenth takes a digit
+ * @param {() => boolean} isOn
+ */
+export function listen(actions, tenth, isOn) {
   document.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.altKey || event.metaKey || event.defaultPrevented) return;
     const at = event.target instanceof Element ? event.target : document.body;
@@ -17,7 +21,7 @@ export function listen(actions, isOn) {
     // These are the focused element's own.
     if (at.closest("button, a, summary") && [" ", "enter"].includes(key)) return;
     if (at.closest("input[type=range], [role=tablist]") && key.startsWith("arrow")) return;
-    if (/^[0-9]$/.test(key)) actions.digit(Number(key));
+    if (/^[0-9]$/.test(key)) tenth(Number(key));
     else if (Object.hasOwn(actions, key)) actions[key]();
     else return;
     event.preventDefault();

@@ -1,5 +1,6 @@
 // The library: what can be continued, and the catalogue with its search.
 
+import { refusalOf } from "./api.js";
 import { cover, icon } from "./icons.js";
 import { html, nothing, repeat } from "./lit.js";
 import { number, text } from "./texts.js";
@@ -7,20 +8,36 @@ import { clock, spoken } from "./time.js";
 
 const QUIET = 200; // ms without a key before a search
 
+/** @typedef {import("./api.js").Track} Track */
+/** @typedef {import("./places.js").Continued} Continued */
+/** @typedef {{ current: Track | null, isPlaying: boolean }} Now */
+/** @typedef {{ play(items: Track[], index: number): void, add(track: Track): void, resume(track: Track, at: number): void }} Does */
+
 export class Library {
   search = "";
   /** The search that the list is of. */
   found = "";
+  /** @type {Track[]} */
   items = [];
+  /** @type {Continued[]} */
   continued = [];
+  /** @type {"loading" | "ready" | "none" | "failed"} */
   state = "loading";
+  /** @type {string | null} */
   #cursor = null;
+  /** @type {AbortController | null} */
   #asking = null;
-  #timer = null;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #timer;
   #api;
   #places;
   #changed;
 
+  /**
+   * @param {import("./api.js").Api} api
+   * @param {import("./places.js").Places} places
+   * @param {() => void} changed
+   */
   constructor(api, places, changed) {
     this.#api = api;
     this.#places = places;
@@ -31,6 +48,7 @@ export class Library {
     return this.#cursor !== null;
   }
 
+  /** @param {string} search */
   type(search) {
     this.search = search;
     clearTimeout(this.#timer);
@@ -53,7 +71,7 @@ export class Library {
       this.state = "ready";
     } catch (error) {
       if (asking.signal.aborted) return;
-      this.state = error.status === 404 ? "none" : "failed";
+      this.state = refusalOf(error)?.status === 404 ? "none" : "failed";
     }
     this.#changed();
   }
@@ -68,16 +86,27 @@ export class Library {
     this.#changed();
   }
 
+  /**
+   * @param {string} id
+   * @returns {Track}
+   */
   title(id) {
     const known = this.items.find((track) => track.id === id);
-    return known ?? { id, title: id.split(":").at(-1).replace(/\.[a-z0-9]{2,4}$/i, "").replace(/[-_]/g, " "), artist: null, album: null };
+    return known ?? { id, title: (id.split(":").at(-1) ?? id).replace(/\.[a-z0-9]{2,4}$/i, "").replace(/[-_]/g, " "), artist: null, album: null };
   }
 }
 
+/** @param {Track} track */
 const kind = ({ contentType }) => (contentType ?? "").replace(/^audio\/(x-)?/, "").toUpperCase();
+/** @param {Track} track */
 const size = ({ sizeBytes }) => (sizeBytes ? text("size", { size: number(sizeBytes / 1e6) }) : "");
 
-/** The list of tracks; `does` has `play`, `add`, `resume`. */
+/**
+ * The list of tracks.
+ * @param {Library} library
+ * @param {Now} now
+ * @param {Does} does
+ */
 export function view(library, { current, isPlaying }, does) {
   return html`
     ${library.found ? nothing : continued(library, does)}
@@ -90,6 +119,11 @@ export function view(library, { current, isPlaying }, does) {
     </section>`;
 }
 
+/**
+ * @param {Library} library
+ * @param {Now} now
+ * @param {Does} does
+ */
 function list(library, { current, isPlaying }, does) {
   const { items, state } = library;
   if (state === "failed") {
@@ -108,6 +142,14 @@ function list(library, { current, isPlaying }, does) {
     ${library.hasMore ? html`<button type="button" class="quiet more" id="more" @click=${() => library.load(true)}>${text("more")}</button>` : nothing}`;
 }
 
+/**
+ * @param {Track} track
+ * @param {number} index
+ * @param {Track[]} items
+ * @param {Track | null} current
+ * @param {boolean} isPlaying
+ * @param {Does} does
+ */
 function row(track, index, items, current, isPlaying, does) {
   const isCurrent = current?.id === track.id;
   const about = [track.artist, track.album].filter(Boolean).join(" · ") || kind(track);
@@ -121,6 +163,10 @@ function row(track, index, items, current, isPlaying, does) {
   </li>`;
 }
 
+/**
+ * @param {Library} library
+ * @param {Does} does
+ */
 function continued(library, does) {
   const items = library.continued.map((place) => ({ place, track: library.title(place.id) }));
   if (items.length === 0) return nothing;

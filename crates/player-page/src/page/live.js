@@ -1,28 +1,67 @@
 // The live player: settings of the sound on the server, and events from other windows, devices and bots.
 
+import { refusalOf } from "./api.js";
 import { recall, remember } from "./memory.js";
 import { Retry } from "./retry.js";
 
 const KEY = "player.sound";
 const QUIET = 120; // ms without a change before it is sent
 
+/** @typedef {{ preset: string, bands: number[] }} Equalizer */
+/** @typedef {{ speed: number, semitones: number, equalizer: Equalizer }} Sound */
+/** @typedef {"starting" | "playing" | "paused" | "stopped"} PlayerState */
+
+/** @typedef {[path: string, body: object]} Command */
+
+/**
+ * Path and body of a command.
+ * @param {keyof Sound} kind
+ * @param {Sound[keyof Sound]} value
+ * @returns {Command}
+ */
+function commandOf(kind, value) {
+  if (kind === "speed") return ["speed", { speed: value }];
+  if (kind === "semitones") return ["pitch", { semitones: value }];
+  const { preset, bands } = /** @type {Equalizer} */ (value);
+  return ["equalizer", preset === "custom" ? { bands } : { preset }];
+}
+
 export class Live {
   speed = 1;
   semitones = 0;
+  /** @type {Equalizer} */
   equalizer = { preset: "flat", bands: Array(10).fill(0) };
   #api;
   #hears;
+  /**
+   * Speed that is remembered for the track that plays; null where none is.
+   * @type {number | null}
+   */
+  trackSpeed = null;
+  /** @type {string | null} */
+  #track = null;
   #revision = 0;
   #isThere = true;
+  /**
+   * What the server has not taken yet, by what is changed.
+   * @type {Map<string, Command>}
+   */
   #changed = new Map();
-  #timer = null;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #timer;
+  /** @type {AbortController | null} */
   #listening = null;
   #retry = new Retry(() => this.listen());
   #resend = new Retry(() => this.#flush());
   #session = crypto.randomUUID?.() ?? String(Math.random());
   #seq = 0;
+  /** True once the server has taken a report of this session: what it tells of others before that is of the past. */
+  #holds = false;
 
-  /** @param {{ settings(): void, seek(seconds: number): void, taken(): void }} hears */
+  /**
+   * @param {import("./api.js").Api} api
+   * @param {{ settings(): void, seek(seconds: number): void, taken(): void }} hears
+   */
   constructor(api, hears) {
     this.#api = api;
     this.#hears = hears;
@@ -34,15 +73,103 @@ export class Live {
     }
   }
 
-  #take({ speed, semitones, equalizer }) {
-    Object.assign(this, { speed, semitones, equalizer });
+  /** False where the server keeps no settings. */
+  get isThere() {
+    return this.#isThere;
   }
 
-  /** Changes one thing: here at once, on the server soon, and again until it is taken. */
-  change(kind, value) {
-    this[kind] = value;
+  /** Speed of what plays: that of the track where one is remembered, else that of the channel. */
+  get playedSpeed() {
+    return this.trackSpeed ?? this.speed;
+  }
+
+  /**
+   * Takes all but what was changed here and is not on the server yet.
+   * @param {Sound} sound
+   */
+  #take({ speed, semitones, equalizer }) {
+    for (const [kind, value] of Object.entries({ speed, semitones, equalizer })) {
+      if (!this.#changed.has(kind)) Object.assign(this, { [kind]: value });
+    }
+  }
+
+  /**
+   * Takes settings of the server, unless newer ones are known.
+   * @param {Sound & { revision: number, track_id: string | null, track_speed: number | null }} told
+   */
+  #takeTold(told) {
+    if (told.revision < this.#revision) return;
+    this.#revision = told.revision;
+    this.#take(told);
+    const isTrack = told.track_id !== null && told.track_id === this.#track;
+    if (isTrack && !this.#changed.has(`track ${told.track_id}`)) this.trackSpeed = told.track_speed;
     this.#remember();
-    this.#changed.set(kind, value);
+    this.#hears.settings();
+  }
+
+  /**
+   * Changes one thing: here at once, on the server soon, and again until it is taken.
+   * @template {keyof Sound} Kind
+   * @param {Kind} kind
+   * @param {Sound[Kind]} value
+   */
+  change(kind, value) {
+    Object.assign(this, { [kind]: value });
+    this.#remember();
+    this.#sendSoon(kind, commandOf(kind, value));
+  }
+
+  /**
+   * Changes the speed of what plays, and of the track where one is remembered for it.
+   * @param {number} speed
+   */
+  setSpeed(speed) {
+    if (this.trackSpeed === null) this.change("speed", speed);
+    else this.setTrackSpeed(speed);
+  }
+
+  /**
+   * Remembers the speed of the track that plays; null forgets it.
+   * @param {number | null} speed
+   */
+  setTrackSpeed(speed) {
+    if (this.#track === null) return;
+    this.trackSpeed = speed;
+    this.#sendSoon(`track ${this.#track}`, ["speed", { track_id: this.#track, speed }]);
+  }
+
+  /**
+   * Takes the speed that is remembered for a track which is loaded.
+   * @param {string | null} track
+   */
+  follow(track) {
+    if (track === this.#track) return;
+    this.#track = track;
+    this.trackSpeed = null;
+    this.#hears.settings();
+    void this.#askTrackSpeed();
+  }
+
+  async #askTrackSpeed() {
+    const track = this.#track;
+    if (!this.#isThere || track === null) return;
+    try {
+      const told = await this.#api.get(`/api/v1/playback/settings?track_id=${encodeURIComponent(track)}`);
+      // Not if it was changed meanwhile.
+      if (track !== this.#track || this.#changed.has(`track ${track}`) || told.track_speed === this.trackSpeed) return;
+      this.trackSpeed = told.track_speed;
+      this.#hears.settings();
+    } catch {
+      // The channel's speed is as good; the next stream of events asks again.
+    }
+  }
+
+  /**
+   * @param {string} what
+   * @param {Command} command
+   */
+  #sendSoon(what, command) {
+    this.#changed.set(what, command);
     clearTimeout(this.#timer);
     this.#timer = setTimeout(() => this.#flush(), QUIET);
     this.#hears.settings();
@@ -55,26 +182,30 @@ export class Live {
 
   async #flush() {
     if (!this.#isThere) return;
-    for (const [kind, value] of this.#changed) {
-      const [path, body] = {
-        speed: ["speed", { speed: value }],
-        semitones: ["pitch", { semitones: value }],
-        equalizer: ["equalizer", value?.preset === "custom" ? { bands: value.bands } : { preset: value?.preset }],
-      }[kind];
+    for (const [what, command] of this.#changed) {
+      const [path, body] = command;
       try {
-        const told = await this.#api.send("PUT", `/api/v1/playback/${path}`, body);
-        this.#revision = Math.max(this.#revision, told.revision);
+        // It has what others have changed meanwhile, too.
+        this.#takeTold(await this.#api.send("PUT", `/api/v1/playback/${path}`, body));
       } catch (error) {
-        if (error.passes || error.status === 401) return void this.#resend.later();
-        if (error.status === 404) this.#isThere = false;
+        const refused = refusalOf(error);
+        if (refused?.passes || refused?.status === 401) return void this.#resend.later();
+        if (refused?.status === 404) this.#isThere = false;
       }
       // Not if it was changed meanwhile.
-      if (this.#changed.get(kind) === value) this.#changed.delete(kind);
+      if (this.#changed.get(what) === command) this.#changed.delete(what);
     }
     this.#resend.worked();
   }
 
-  /** Says what the player does. */
+  /**
+   * Says what the player does.
+   * @param {PlayerState} state
+   * @param {import("./api.js").Track | null} track
+   * @param {number} seconds
+   * @param {number} length
+   * @param {boolean} closing the page may end before there is an answer
+   */
   report(state, track, seconds, length, closing = false) {
     if (!this.#isThere || !track) return;
     const duration = Number.isFinite(length) ? { duration_ms: Math.round(length * 1000) } : {};
@@ -82,28 +213,43 @@ export class Live {
       session_id: this.#session, seq: ++this.#seq, track_id: track.id, title: track.title.replace(/[<>]/g, "").slice(0, 120), state,
       position_ms: Math.round(seconds * 1000), ...duration,
     };
-    // The next report says it anew.
-    this.#api.send("POST", "/api/v1/playback/report", report, closing).catch(() => {});
+    this.#api.send("POST", "/api/v1/playback/report", report, closing).then(
+      (told) => {
+        if (report.session_id !== this.#session) return;
+        if (told.session_id === this.#session) this.#holds = true;
+        else this.#hear("player", told);
+      },
+      // The next report says it anew.
+      () => {},
+    );
   }
 
   /** Another player has the channel; to take it over again is to begin a session. */
   begin() {
     this.#session = crypto.randomUUID?.() ?? String(Math.random());
     this.#seq = 0;
+    this.#holds = false;
+  }
+
+  /** Something plays that is not reported, such as a station: whoever plays from now on has the channel. */
+  hold() {
+    this.#holds = true;
   }
 
   /** Listens until the page ends. */
   async listen() {
     this.#listening?.abort();
     const listening = (this.#listening = new AbortController());
+    void this.#askTrackSpeed();
     try {
       await this.#api.listen("/api/v1/playback/events?channel_id=main", listening.signal, (event, data) => {
         this.#retry.worked();
         this.#hear(event, data);
       });
     } catch (error) {
-      if (listening.signal.aborted || error.status === 401) return;
-      if (error.status === 404) {
+      const status = refusalOf(error)?.status;
+      if (listening.signal.aborted || status === 401) return;
+      if (status === 404) {
         this.#isThere = false;
         return;
       }
@@ -111,13 +257,13 @@ export class Live {
     if (listening === this.#listening) this.#retry.later();
   }
 
+  /**
+   * @param {string} event
+   * @param {any} data
+   */
   #hear(event, data) {
-    if (event === "settings" && this.#changed.size === 0 && data.revision >= this.#revision) {
-      this.#revision = data.revision;
-      this.#take(data);
-      this.#remember();
-      this.#hears.settings();
-    } else if (event === "seek") this.#hears.seek(data.position_ms / 1000);
-    else if (event === "player" && data?.state === "playing" && data.session_id !== this.#session) this.#hears.taken();
+    if (event === "settings") this.#takeTold(data);
+    else if (event === "seek") this.#hears.seek(data.position_ms / 1000);
+    else if (event === "player" && data?.state === "playing" && data.session_id !== this.#session && this.#holds) this.#hears.taken();
   }
 }

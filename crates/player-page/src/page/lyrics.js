@@ -1,5 +1,6 @@
 // Lyrics: lines and words that go with the sound, a click that seeks, an offset for each track.
 
+import { refusalOf } from "./api.js";
 import { icon } from "./icons.js";
 import { html, nothing } from "./lit.js";
 import { panelHead } from "./panels.js";
@@ -8,26 +9,43 @@ import { number, text } from "./texts.js";
 
 const PAUSE = 4000; // ms without scrolling by itself after the reader has scrolled
 
+/** @typedef {{ start_ms: number, text: string }} Word */
+/** @typedef {{ start_ms: number, text: string, words?: Word[] }} Line */
+/** @typedef {{ kind: "main" | "translation" | "transliteration", lang: string | null, lines: Line[] }} LyricsText */
+/** @typedef {{ lang: string | null, plain: string | null, instrumental: boolean, synced: Line[] | null, texts: LyricsText[] }} Found */
+
 export class Lyrics {
   isThere = true;
+  /** @type {"none" | "loading" | "ready" | "instrumental" | "failed"} */
   state = "none";
+  /** @type {Line[]} */
   lines = [];
   plain = "";
+  /** @type {Found | null} */
   about = null;
   offset = 0;
+  /** @type {string | null} */
   #id = null;
   #api;
   #changed;
   #active = -1;
   #scrolled = -PAUSE;
+  /** @type {AbortController | null} */
   #asking = null;
 
+  /**
+   * @param {import("./api.js").Api} api
+   * @param {() => void} changed
+   */
   constructor(api, changed) {
     this.#api = api;
     this.#changed = changed;
   }
 
-  /** Loads those of a track. */
+  /**
+   * Loads those of a track.
+   * @param {string | null} id
+   */
   async load(id) {
     if (!this.isThere || id === this.#id) return;
     this.#asking?.abort();
@@ -39,6 +57,7 @@ export class Lyrics {
     this.#changed();
     if (!id) return;
     try {
+      /** @type {Found} */
       const found = await this.#api.get(`/api/v1/lyrics/${encodeURIComponent(id)}`, asking.signal);
       const main = found.texts?.find(({ kind }) => kind === "main");
       this.lines = found.synced ?? [];
@@ -47,8 +66,9 @@ export class Lyrics {
       this.state = found.instrumental ? "instrumental" : this.lines.length > 0 || this.plain ? "ready" : "none";
     } catch (error) {
       if (asking.signal.aborted) return;
-      this.state = error.status === 404 ? "none" : "failed";
-      if (error.code === "NO_ROUTE" || error.code === "no_route") this.isThere = false;
+      const refused = refusalOf(error);
+      this.state = refused?.status === 404 ? "none" : "failed";
+      if (refused?.code === "NO_ROUTE" || refused?.code === "no_route") this.isThere = false;
     }
     this.#changed();
   }
@@ -59,6 +79,7 @@ export class Lyrics {
     return this.load(id);
   }
 
+  /** @param {number} by seconds; 0: none */
   shift(by) {
     this.offset = by === 0 ? 0 : Math.round((this.offset + by) * 10) / 10;
     remember(`lyrics.${this.#id}`, this.offset === 0 ? null : String(this.offset));
@@ -70,7 +91,10 @@ export class Lyrics {
     this.#scrolled = performance.now();
   }
 
-  /** Marks the line and the words of this moment; `seconds` is what is heard. */
+  /**
+   * Marks the line and the words of this moment.
+   * @param {number} seconds what is heard
+   */
   follow(seconds) {
     const now = (seconds + this.offset) * 1000;
     const index = this.lines.findLastIndex(({ start_ms }) => start_ms <= now);
@@ -93,15 +117,20 @@ export class Lyrics {
     }
   }
 
+  /**
+   * @param {HTMLElement} list
+   * @param {number} index
+   */
   #scroll(list, index) {
-    const line = list.children[index];
-    if (!line || performance.now() - this.#scrolled < PAUSE) return;
+    const line = /** @type {HTMLElement | undefined} */ (list.children[index]);
     const box = list.closest(".side");
+    if (!line || !box || performance.now() - this.#scrolled < PAUSE) return;
     const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
     box.scrollTo({ top: line.offsetTop - box.clientHeight / 2.6, behavior: calm ? "auto" : "smooth" });
   }
 }
 
+/** @param {import("./app.js").App} app */
 export function lyricsPanel(app) {
   const { lyrics } = app;
   const head = panelHead(app, "lyrics");
@@ -116,5 +145,5 @@ export function lyricsPanel(app) {
       <button type="button" class="quiet" aria-label=${text("lyrics.later")} @click=${() => lyrics.shift(-0.1)}>+</button>
     </div>
     <ol id="lines" class="lines" lang=${lyrics.about?.lang ?? nothing}>${lyrics.lines.map((line) => html`<li>
-      <button type="button" @click=${() => app.playback.seek(Math.max(0, line.start_ms / 1000 - lyrics.offset))}>${line.words?.length > 0 ? line.words.map((word) => html`<span data-word>${word.text}</span>`) : line.text || "♪"}</button></li>`)}</ol>`;
+      <button type="button" @click=${() => app.playback.seek(Math.max(0, line.start_ms / 1000 - lyrics.offset))}>${line.words?.length ? line.words.map((word) => html`<span data-word>${word.text}</span>`) : line.text || "♪"}</button></li>`)}</ol>`;
 }

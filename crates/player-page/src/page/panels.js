@@ -5,13 +5,23 @@ import { SPEEDS, times } from "./deck.js";
 import { cover, icon } from "./icons.js";
 import { KEYS } from "./keys.js";
 import { html, live, nothing, repeat } from "./lit.js";
+import { MINUTES } from "./sleep.js";
 import { language, text } from "./texts.js";
+import { clock } from "./time.js";
 
+/** @typedef {import("./app.js").App} App */
+
+/**
+ * @param {App} app
+ * @param {import("./app.js").Panel} name
+ * @param {import("./frame.js").Part} extra
+ */
 export function panelHead(app, name, extra = nothing) {
   return html`<div class="head"><h2 id="side-title" tabindex="-1">${text(`panel.${name}`)}</h2>${extra}
-    <button type="button" class="round" id="close" aria-label=${text("close")} title=${text("close")} @click=${() => app.show(app.panel)}>${icon("close")}</button></div>`;
+    <button type="button" class="round" id="close" aria-label=${text("close")} title=${text("close")} @click=${() => app.show(name)}>${icon("close")}</button></div>`;
 }
 
+/** @param {App} app */
 export function queuePanel(app) {
   const { queue } = app;
   const clear = html`<button type="button" class="quiet" id="clear" @click=${() => queue.clear()} ?disabled=${queue.items.length < 2}>${text("queue.clear")}</button>`;
@@ -30,17 +40,22 @@ export function queuePanel(app) {
       </li>`)}</ol>`;
 }
 
+/** @param {number} band */
 const hertz = (band) => (band >= 1000 ? `${band / 1000}k` : String(Math.round(band)));
+/** @param {number} gain */
 const decibels = (gain) => text("decibels", { gain: new Intl.NumberFormat(language, { signDisplay: "exceptZero", maximumFractionDigits: 1 }).format(gain) });
 
+/** @param {App} app */
 export function soundPanel(app) {
-  const { speed, semitones, equalizer } = app.live;
+  const { playedSpeed: speed, semitones, equalizer } = app.live;
   const signed = new Intl.NumberFormat(language, { signDisplay: "exceptZero" }).format(semitones);
   const near = SPEEDS.reduce((best, stop, n) => (Math.abs(stop - speed) < Math.abs(SPEEDS[best] - speed) ? n : best), 0);
+  /** @type {(n: number, gain: number) => void} */
   const change = (n, gain) => app.live.change("equalizer", { preset: "custom", bands: equalizer.bands.map((old, m) => (m === n ? gain : old)) });
   return html`${panelHead(app, "sound", html`<button type="button" class="quiet" id="reset" @click=${app.resetSound}>${text("sound.reset")}</button>`)}
     <div class="field"><label for="speed-stop">${text("speed")}</label><output>${times(speed)}</output>
-      <input type="range" id="speed-stop" min="0" max="21" step="1" aria-valuetext=${times(speed)} .value=${live(String(near))} @input=${(event) => app.live.change("speed", SPEEDS[event.target.value])}></div>
+      <input type="range" id="speed-stop" min="0" max="21" step="1" aria-valuetext=${times(speed)} .value=${live(String(near))} @input=${(event) => app.live.setSpeed(SPEEDS[Number(event.target.value)])}></div>
+    ${app.live.isThere && app.playback.track ? html`<label class="check"><input type="checkbox" id="track-speed" .checked=${live(app.live.trackSpeed !== null)} @change=${(event) => app.live.setTrackSpeed(event.target.checked ? speed : null)}> ${text("speed.track")}</label>` : nothing}
     <div class="field"><label for="pitch">${text("pitch")}</label><output>${text("semitones", { signed, count: Math.abs(semitones) })}</output>
       <input type="range" id="pitch" min="-12" max="12" step="1" aria-valuetext=${text("semitones", { signed, count: Math.abs(semitones) })} .value=${live(String(semitones))} @input=${(event) => app.live.change("semitones", Number(event.target.value))}></div>
     ${app.pitchFails ? html`<p class="warning" role="alert">${text("pitch.fails")}</p>` : nothing}
@@ -50,14 +65,30 @@ export function soundPanel(app) {
     <fieldset class="bands"><legend class="unseen">${text("equalizer")}</legend>${BANDS.map((band, n) => html`
       <div class="band"><output>${new Intl.NumberFormat(language, { signDisplay: "exceptZero" }).format(equalizer.bands[n])}</output>
         <input type="range" id=${`band-${n}`} min="-12" max="12" step="1" aria-label=${text("band", { hertz: hertz(band) })} aria-valuetext=${decibels(equalizer.bands[n])} aria-orientation="vertical" .value=${live(String(equalizer.bands[n]))} @input=${(event) => change(n, Number(event.target.value))}>
-        <span aria-hidden="true">${hertz(band)}</span></div>`)}</fieldset>`;
+        <span aria-hidden="true">${hertz(band)}</span></div>`)}</fieldset>
+    ${sleepField(app)}`;
 }
 
-/** The keys of the page. */
+/** @param {App} app */
+function sleepField({ sleep }) {
+  /** @type {import("./sleep.js").SleepChoice[]} */
+  const choices = ["off", ...MINUTES, "track"];
+  /** @param {import("./sleep.js").SleepChoice} choice */
+  const name = (choice) => (choice === "off" ? text("sleep.off") : choice === "track" ? text("sleep.track") : text("sleep.minutes", { count: choice }));
+  return html`<div class="field"><label for="sleep">${text("sleep")}</label>
+      <select id="sleep" class="pill" .value=${live(String(sleep.choice))} @change=${(event) => sleep.choose(choices.find((choice) => String(choice) === event.target.value) ?? "off")}>
+        ${choices.map((choice) => html`<option value=${choice} ?selected=${choice === sleep.choice}>${name(choice)}</option>`)}</select>
+      ${sleep.seconds > 0 ? html`<output id="sleep-left">${text("sleep.left", { left: clock(sleep.seconds) })}</output>` : nothing}</div>`;
+}
+
+/**
+ * The keys of the page.
+ * @param {App} app
+ */
 export function help(app) {
   return html`<dialog id="keys" aria-labelledby="keys-title" @close=${app.helpClosed}>
     <div class="head"><h2 id="keys-title">${text("keys")}</h2>
-      <button type="button" class="round" aria-label=${text("close")} @click=${(event) => event.target.closest("dialog").close()}>${icon("close")}</button></div>
+      <button type="button" class="round" aria-label=${text("close")} @click=${(event) => event.target.closest("dialog")?.close()}>${icon("close")}</button></div>
     <dl>${KEYS.map(([key, what]) => html`<dt><kbd>${key}</kbd></dt><dd>${text(what)}</dd>`)}</dl>
     <label class="check"><input type="checkbox" id="keys-on" .checked=${live(app.keysOn)} @change=${(event) => app.setKeys(event.target.checked)}> ${text("keys.on")}</label>
   </dialog>`;

@@ -1,18 +1,24 @@
 // Where the user is in tracks: sent to the server, and kept in the browser until it has taken them.
 
+import { refusalOf } from "./api.js";
 import { recall, remember } from "./memory.js";
 import { Retry } from "./retry.js";
 
 const KEY = "player.places";
 const MOST = 200;
 
+/** @typedef {{ positionMs: number, timestamp: string, durationMs?: number }} Place */
+/** @typedef {{ id: string, positionMs: number, durationMs?: number | null }} Continued a track that can be continued */
+
 export class Places {
   #api;
+  /** @type {Record<string, Place>} */
   #waiting = {};
   #retry = new Retry(() => this.flush());
   /** False where the server keeps no positions. */
   isKept = true;
 
+  /** @param {import("./api.js").Api} api */
   constructor(api) {
     this.#api = api;
     try {
@@ -26,8 +32,15 @@ export class Places {
     return Object.keys(this.#waiting).length;
   }
 
-  /** Keeps a place and sends it; `closing`: the page may end before there is an answer. */
+  /**
+   * Keeps a place and sends it.
+   * @param {string} id
+   * @param {number} seconds
+   * @param {number} length
+   * @param {boolean} closing the page may end before there is an answer
+   */
   report(id, seconds, length, closing = false) {
+    /** @type {Place} */
     const place = { positionMs: Math.round(seconds * 1000), timestamp: new Date().toISOString() };
     if (Number.isFinite(length)) place.durationMs = Math.round(length * 1000);
     this.#waiting[id] = place;
@@ -37,16 +50,22 @@ export class Places {
     return this.#send(id, place, closing);
   }
 
+  /**
+   * @param {string} id
+   * @param {Place} place
+   * @param {boolean} closing
+   */
   async #send(id, place, closing = false) {
     if (!this.isKept) return;
     try {
       await this.#api.send("POST", `/api/v1/tracks/${encodeURIComponent(id)}/position`, place, closing);
       this.#retry.worked();
     } catch (error) {
-      if (error.status === 404) this.isKept = false;
+      const refused = refusalOf(error);
+      if (!refused) return;
+      if (refused.status === 404) this.isKept = false;
       // Kept, and sent again; what can never be taken is dropped.
-      if (error.passes || error.status === 401) return void this.#retry.later();
-      if (error.status === undefined) return;
+      if (refused.passes || refused.status === 401) return void this.#retry.later();
     }
     if (this.#waiting[id] === place) delete this.#waiting[id];
     this.#store();
@@ -61,7 +80,10 @@ export class Places {
     for (const [id, place] of Object.entries(this.#waiting)) await this.#send(id, place);
   }
 
-  /** Seconds at which the user stopped, the newer of browser and server; 0 where none is known. */
+  /**
+   * Seconds at which the user stopped, the newer of browser and server; 0 where none is known.
+   * @param {string} id
+   */
   async of(id) {
     const own = this.#waiting[id];
     if (own) return own.positionMs / 1000;
@@ -70,6 +92,7 @@ export class Places {
     return (positionMs ?? 0) / 1000;
   }
 
+  /** @returns {Promise<Continued[]>} */
   async continued() {
     if (!this.isKept) return [];
     return (await this.#api.get("/api/v1/progress?kind=audio&limit=12")).items;

@@ -1,15 +1,22 @@
 // What sounds: the media element with its address, places and reports, and what the browser shows of it.
 
+import { refusalOf } from "./api.js";
 import { AudioEngine } from "./audio/engine.js";
 import { Retry } from "./retry.js";
 
 const REPORT = 10_000;
 
+/** @typedef {import("./api.js").Track} Track */
+/** @typedef {import("./radio.js").Station} Station */
+
 export class Playback {
   element;
   engine;
+  /** @type {Track | null} */
   track = null;
+  /** @type {Station | null} */
   station = null;
+  /** @type {{ key: string, status: number } | null} */
   problem = null;
   /** True while sound is wanted, whether there is some or not. */
   wanted = false;
@@ -22,9 +29,15 @@ export class Playback {
   #retry = new Retry(() => this.#again());
   #reported = 0;
 
-  /** @param {{ changed(): void, ended(): void, lost(status: number): void, retune(station: object): void }} on */
+  /**
+   * @param {HTMLAudioElement} element
+   * @param {import("./api.js").Api} api
+   * @param {import("./places.js").Places} places
+   * @param {import("./live.js").Live} live
+   * @param {{ changed(): void, ended(): void, lost(status: number): void, retune(station: Station): void }} on
+   */
   constructor(element, api, places, live, on) {
-    Object.assign(this, { element });
+    this.element = element;
     this.engine = new AudioEngine(element);
     this.#api = api;
     this.#places = places;
@@ -57,7 +70,11 @@ export class Playback {
     return this.wanted && !this.element.ended;
   }
 
-  /** Tells the server where the player is. */
+  /**
+   * Tells the server where the player is.
+   * @param {import("./live.js").PlayerState} state
+   * @param {boolean} closing the page may end before there is an answer
+   */
   say(state, closing = false) {
     if (!this.track || this.element.readyState === 0) return;
     this.#reported = performance.now();
@@ -66,7 +83,12 @@ export class Playback {
     this.#live.report(state, this.track, at, this.length, closing);
   }
 
-  /** Loads a track, and plays it if that is wanted. */
+  /**
+   * Loads a track.
+   * @param {Track} track
+   * @param {number} from seconds
+   * @param {boolean} play whether sound is wanted
+   */
   async load(track, from, play) {
     this.leave();
     Object.assign(this, { track, station: null, problem: null, wanted: play });
@@ -75,7 +97,11 @@ export class Playback {
     await this.#fetch();
   }
 
-  /** Plays a station by its path. */
+  /**
+   * Plays a station by its path.
+   * @param {Station} station
+   * @param {string} path
+   */
   async tune(station, path) {
     this.leave();
     Object.assign(this, { track: null, station, problem: null, wanted: true });
@@ -95,6 +121,7 @@ export class Playback {
 
   async #fetch() {
     const { track } = this;
+    if (!track) return;
     this.#loading += 1;
     try {
       const path = await this.#api.streamPath(track.id);
@@ -102,7 +129,7 @@ export class Playback {
       this.element.src = path;
       if (this.#from > 0) this.element.currentTime = this.#from;
     } catch (error) {
-      if (track === this.track) this.#failed(error.status ?? 0);
+      if (track === this.track) this.#failed(refusalOf(error)?.status ?? 0);
       return;
     } finally {
       this.#loading -= 1;
@@ -117,7 +144,7 @@ export class Playback {
       await this.element.play();
     } catch (error) {
       // Browsers want a key or a click first.
-      if (error.name === "NotAllowedError") this.wanted = false;
+      if (error instanceof DOMException && error.name === "NotAllowedError") this.wanted = false;
       this.#on.changed();
     }
   }
@@ -128,7 +155,10 @@ export class Playback {
     this.#failed(this.station ? 0 : -1);
   }
 
-  /** What cannot be had is passed over, everything else is tried again at the same place. */
+  /**
+   * What cannot be had is passed over, everything else is tried again at the same place.
+   * @param {number} status
+   */
   #failed(status) {
     if ([403, 404, 410].includes(status)) {
       this.problem = { key: "problem.gone", status };
@@ -147,12 +177,14 @@ export class Playback {
 
   /** Tries again at once: the user has signed in, or the network is back. */
   again() {
-    if (this.problem || (this.track && this.element.readyState === 0)) this.#again();
+    // What is on its way already would begin anew.
+    const isMissing = this.track && this.#loading === 0 && !this.element.getAttribute("src");
+    if (this.problem || isMissing) this.#again();
   }
 
   play() {
     this.wanted = true;
-    if (this.track && this.element.error) return this.#fetch();
+    if (this.track && this.element.error) return void this.#fetch();
     if (this.element.getAttribute("src")) this.#start();
     else if (this.track) this.#fetch();
     this.#on.changed();
@@ -164,6 +196,7 @@ export class Playback {
     this.#on.changed();
   }
 
+  /** @param {number} seconds */
   seek(seconds) {
     if (!this.track) return;
     const to = Math.max(0, Math.min(seconds, Number.isFinite(this.length) ? this.length : seconds));

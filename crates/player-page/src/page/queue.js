@@ -5,13 +5,19 @@ import { recall, remember } from "./memory.js";
 const KEY = "player.queue";
 const MOST = 1000;
 
+/** @typedef {import("./api.js").Track} Track */
+/** @typedef {"off" | "all" | "one"} Repeat */
+
 export class Queue {
+  /** @type {Track[]} */
   items = [];
   index = -1;
+  /** @type {Repeat} */
   repeat = "off";
   shuffle = false;
   #changed;
 
+  /** @param {() => void} changed */
   constructor(changed) {
     this.#changed = changed;
   }
@@ -33,25 +39,37 @@ export class Queue {
     }
   }
 
-  /** Remembers the queue, with the seconds of the current track. */
+  /**
+   * Remembers the queue, with the seconds of the current track.
+   * @param {number} at
+   */
   keep(at) {
     const { items, index, repeat, shuffle } = this;
     remember(KEY, JSON.stringify({ items, index, repeat, shuffle, at }));
   }
 
-  /** Plays these from one of them on. */
+  /**
+   * Plays these from one of them on.
+   * @param {Track[]} items
+   * @param {number} index
+   */
   replace(items, index) {
     this.items = items.slice(0, MOST);
     this.index = Math.min(index, this.items.length - 1);
     this.#changed();
   }
 
+  /**
+   * @param {Track} item
+   * @param {boolean} next right after the current one
+   */
   add(item, next = false) {
     if (this.items.length >= MOST) return;
     this.items.splice(next ? this.index + 1 : this.items.length, 0, item);
     this.#changed();
   }
 
+  /** @param {number} index */
   remove(index) {
     this.items.splice(index, 1);
     if (index < this.index) this.index -= 1;
@@ -59,12 +77,16 @@ export class Queue {
     this.#changed();
   }
 
+  /**
+   * @param {number} from
+   * @param {number} to
+   */
   move(from, to) {
     if (to < 0 || to >= this.items.length) return;
     const current = this.current;
     const [item] = this.items.splice(from, 1);
     this.items.splice(to, 0, item);
-    this.index = this.items.indexOf(current);
+    this.index = current ? this.items.indexOf(current) : -1;
     this.#changed();
   }
 
@@ -74,7 +96,11 @@ export class Queue {
     this.#changed();
   }
 
-  /** Goes to another one; false where there is none. `ended`: the track has played to its end. */
+  /**
+   * Goes to another one; false where there is none.
+   * @param {number} by
+   * @param {boolean} ended the track has played to its end
+   */
   step(by, ended = false) {
     if (ended && this.repeat === "one") return true;
     const count = this.items.length;

@@ -1,20 +1,33 @@
 // Radio: stations, and the titles of the one that plays.
 
+import { refusalOf } from "./api.js";
 import { cover, icon } from "./icons.js";
 import { html, nothing, repeat } from "./lit.js";
 import { text } from "./texts.js";
 
+/** @typedef {{ id: string, name: string, genre: string | null, country: string | null, codec: string | null, bitrate_kbps: number | null }} Station */
+/** @typedef {{ text: string }} Title */
+
 export class Radio {
   /** False where the server has no radio. */
   isThere = false;
+  /** @type {"loading" | "ready" | "failed"} */
   state = "loading";
+  /** @type {Station[]} */
   items = [];
+  /** @type {string | null} */
   title = null;
+  /** @type {Title[]} */
   history = [];
   #api;
   #changed;
+  /** @type {EventSource | null} */
   #source = null;
 
+  /**
+   * @param {import("./api.js").Api} api
+   * @param {() => void} changed
+   */
   constructor(api, changed) {
     this.#api = api;
     this.#changed = changed;
@@ -28,13 +41,17 @@ export class Radio {
       this.state = "ready";
       this.isThere = true;
     } catch (error) {
-      this.isThere = error.status !== 404;
+      this.isThere = refusalOf(error)?.status !== 404;
       this.state = "failed";
     }
     this.#changed();
   }
 
-  /** Opens a station; returns the path of its sound. */
+  /**
+   * Opens a station; returns the path of its sound.
+   * @param {Station} station
+   * @returns {Promise<string>}
+   */
   async open(station) {
     const { play_url: path, now_url: titles } = await this.#api.send("POST", "/api/v1/radio/play", { stream_id: station.id });
     this.leave();
@@ -62,6 +79,7 @@ export class Radio {
   }
 }
 
+/** @param {import("./app.js").App} app */
 export function view(app) {
   const { radio } = app;
   const current = app.playback.station;

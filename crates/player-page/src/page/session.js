@@ -13,15 +13,23 @@ export function handle(actions) {
   }
 }
 
-/** Shows a track or a station. */
-export function show({ title, artist = "", album = "" }, playing) {
+/**
+ * Shows a track or a station.
+ * @param {{ title: string, artist?: string | null, album?: string | null }} shown
+ * @param {boolean} playing
+ */
+export function show({ title, artist, album }, playing) {
   if (!session) return;
+  const shown = { title, artist: artist ?? "", album: album ?? "" };
   const before = session.metadata;
-  if (before?.title !== title || before?.artist !== artist) session.metadata = new MediaMetadata({ title, artist, album });
+  if (before?.title !== title || before?.artist !== shown.artist) session.metadata = new MediaMetadata(shown);
   session.playbackState = playing ? "playing" : "paused";
 }
 
-/** Shows where it is. */
+/**
+ * Shows where it is.
+ * @param {HTMLMediaElement} element
+ */
 export function place(element) {
   const { duration, currentTime: position, playbackRate } = element;
   if (Number.isFinite(duration) && duration > 0 && position <= duration) session?.setPositionState?.({ duration, position, playbackRate });
