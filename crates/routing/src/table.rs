@@ -1,7 +1,8 @@
 //! The route table: finds the route of a request. Pure; the values that routes carry are not looked at.
 //!
-//! Precedence: Order, then path specificity, method, host, headers, query. Two routes that tie on all of it and can
-//! match the same request are refused when the table is built.
+//! Precedence: Order, then path specificity, method, host, headers, query. Two routes that tie on all of it are refused when
+//! the table is built, if one matches all that the other does; if conditions keep them apart but for some requests, those
+//! take the first by its place in the list, and the pair is remembered for a warning.
 
 use std::cmp::Reverse;
 use std::sync::Arc;
@@ -11,10 +12,11 @@ use http::{HeaderMap, Method};
 use self::host::RequestHost;
 pub use self::host::{HostPattern, InvalidHostPattern};
 pub use self::matcher::{HeaderMatchMode, HeaderMatcher, QueryMatchMode, QueryMatcher};
-use super::pattern::{Captures, PathPattern, Separator, Specificity};
+use super::pattern::{Captures, Overlap, PathPattern, Separator, Specificity};
 
 mod host;
 mod matcher;
+mod overlap;
 
 /// Conditions of a route; all of them must hold.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -100,6 +102,7 @@ pub struct MatchedRoute<'a, T> {
 pub struct RouteTable<T> {
     entries: Vec<RouteEntry<T>>,
     lines: Vec<HostRoute>,
+    partial_ties: Vec<AmbiguousRoutes>,
 }
 
 /// One route under one of its hosts: an exact host goes before another route's wildcard whatever else the route lists.
@@ -110,9 +113,10 @@ struct HostRoute {
 }
 
 impl<T> RouteTable<T> {
-    /// Builds the table. The error names every pair of routes that tie: both can match one request, and no criterion
-    /// puts one before the other.
-    pub fn build(entries: Vec<RouteEntry<T>>) -> Result<Self, Vec<AmbiguousRoutes>> {
+    /// Builds the table. The error names every pair of routes that tie: one matches all that the other does, and no
+    /// criterion puts one before the other.
+    pub fn build(mut entries: Vec<RouteEntry<T>>) -> Result<Self, Vec<AmbiguousRoutes>> {
+        heed_named_slashes(&mut entries);
         let mut lines = Vec::new();
         for (index, entry) in entries.iter().enumerate() {
             if entry.matches.hosts.is_empty() {
@@ -120,12 +124,19 @@ impl<T> RouteTable<T> {
             }
             lines.extend((0..entry.matches.hosts.len()).map(|host| HostRoute { entry: index, host: Some(host) }));
         }
-        let mut table = Self { entries, lines: Vec::new() };
+        let mut table = Self { entries, lines: Vec::new(), partial_ties: Vec::new() };
         // Cached, because a rank allocates its path specificity.
         lines.sort_by_cached_key(|line| table.rank(*line));
         table.lines = lines;
-        let ties = table.ambiguities();
+        let ties = table.ties(Overlap::Whole);
+        table.partial_ties = table.ties(Overlap::Partial);
         if ties.is_empty() { Ok(table) } else { Err(ties) }
+    }
+
+    /// Returns the pairs of routes of which neither comes first for the requests that satisfy both; each matches others
+    /// besides. Such a request takes the first of the pair.
+    pub fn partial_ties(&self) -> &[AmbiguousRoutes] {
+        &self.partial_ties
     }
 
     /// Finds the route of a request; `separator` says what parts the segments of its path. Allocates only for the
@@ -170,7 +181,11 @@ impl<T> RouteTable<T> {
     pub fn try_map<U, E>(self, mut make: impl FnMut(T) -> Result<U, E>) -> Result<RouteTable<U>, E> {
         let entry =
             |RouteEntry { id, order, matches, value }| Ok(RouteEntry { id, order, matches, value: make(value)? });
-        Ok(RouteTable { entries: self.entries.into_iter().map(entry).collect::<Result<_, E>>()?, lines: self.lines })
+        Ok(RouteTable {
+            entries: self.entries.into_iter().map(entry).collect::<Result<_, E>>()?,
+            lines: self.lines,
+            partial_ties: self.partial_ties,
+        })
     }
 
     /// Returns the entries in the order in which they were given.
@@ -202,13 +217,13 @@ impl<T> RouteTable<T> {
         )
     }
 
-    /// Returns every pair of entries that tie, once, in the order of the file.
-    fn ambiguities(&self) -> Vec<AmbiguousRoutes> {
+    /// Returns every pair of entries that tie for `which` requests, once, in the order of the file.
+    fn ties(&self, which: Overlap) -> Vec<AmbiguousRoutes> {
         let mut ties = Vec::new();
         // Lines are sorted by rank, so those of one rank stand together.
         for group in self.lines.chunk_by(|one, two| self.rank(*one) == self.rank(*two)) {
             for (index, one) in group.iter().enumerate() {
-                ties.extend(group[index + 1..].iter().filter(|two| self.overlap(*one, **two)).map(|two| {
+                ties.extend(group[index + 1..].iter().filter(|two| self.overlap(*one, **two) == which).map(|two| {
                     let (first, second) = (one.entry.min(two.entry), one.entry.max(two.entry));
                     (first, second)
                 }));
@@ -221,11 +236,24 @@ impl<T> RouteTable<T> {
         ties.into_iter().map(|(first, second)| AmbiguousRoutes { first: id(first), second: id(second) }).collect()
     }
 
-    /// Returns true where two lines of the same rank can match the same request. Lines of one route do not tie.
-    fn overlap(&self, one: HostRoute, two: HostRoute) -> bool {
-        one.entry != two.entry
-            && self.host(one).zip(self.host(two)).is_none_or(|(one, two)| one.overlaps(two))
-            && self.entries[one.entry].matches.overlaps(&self.entries[two.entry].matches)
+    /// Returns the requests that two lines of the same rank both match. Lines of one route do not tie.
+    fn overlap(&self, one: HostRoute, two: HostRoute) -> Overlap {
+        let matches = |line: HostRoute| &self.entries[line.entry].matches;
+        match one.entry == two.entry {
+            true => Overlap::Never,
+            false => overlap::overlap(matches(one), matches(two), self.host(one).zip(self.host(two))),
+        }
+    }
+}
+
+/// Makes `/a/` a path of its own where another route has `/a`, though it ignores a slash at the end otherwise.
+fn heed_named_slashes<T>(entries: &mut [RouteEntry<T>]) {
+    let paths: Vec<PathPattern> = entries.iter().filter_map(|entry| entry.matches.path.clone()).collect();
+    for entry in entries {
+        let is_named = |path: &PathPattern| path.ends_with_slash() && paths.iter().any(|it| path.is_slash_behind(it));
+        if entry.matches.path.as_ref().is_some_and(is_named) {
+            entry.matches.path = entry.matches.path.take().map(PathPattern::heeding_last_slash);
+        }
     }
 }
 
@@ -262,18 +290,6 @@ impl RouteMatch {
             && host.is_none_or(|host| sent.is_some_and(|sent| self.hosts[host].accepts(sent)))
             && self.headers.iter().all(|matcher| matcher.accepts(request.headers))
             && self.query.iter().all(|matcher| matcher.accepts(request.query.unwrap_or_default()))
-    }
-
-    /// Returns true where two matches of the same rank, hosts aside, can hold for one request.
-    fn overlaps(&self, other: &Self) -> bool {
-        let paths = self.path.as_ref().zip(other.path.as_ref());
-        // At the same rank both routes name methods or neither does. A route with GET and one with HEAD do not tie:
-        // `find` prefers the one that names HEAD.
-        let methods = self.methods.is_empty() || self.methods.iter().any(|method| other.methods.contains(method));
-        methods
-            && paths.is_none_or(|(one, two)| one.overlaps(two))
-            && !self.headers.iter().any(|one| other.headers.iter().any(|two| one.excludes(two)))
-            && !self.query.iter().any(|one| other.query.iter().any(|two| one.excludes(two)))
     }
 }
 

@@ -5,6 +5,8 @@ use std::cmp::Reverse;
 use http_semantics::request_host::normalized;
 use url::Host;
 
+use crate::pattern::Overlap;
+
 /// One of a route's hosts: `example.com`, `*.example.com` (its subdomains, at any depth), `*:8080`, each with or
 /// without a port.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,11 +90,19 @@ impl HostPattern {
         name && (self.port.is_none() || self.port == other.port)
     }
 
-    /// Returns true where two patterns of the same rank can match the same host.
-    pub(super) fn overlaps(&self, other: &Self) -> bool {
+    /// Returns the hosts that two patterns of the same rank both match.
+    pub(super) fn overlap(&self, other: &Self) -> Overlap {
         let default = |port: Option<u16>| matches!(port, Some(80 | 443));
-        // Ports 80 and 443 both match a host that was sent without a port.
-        self.name == other.name && (self.port == other.port || default(self.port) && default(other.port))
+        if self.name != other.name {
+            Overlap::Never
+        } else if self.port == other.port {
+            Overlap::Whole
+        } else if default(self.port) && default(other.port) {
+            // Both match a host that was sent without a port.
+            Overlap::Partial
+        } else {
+            Overlap::Never
+        }
     }
 }
 

@@ -84,24 +84,6 @@ impl HeaderMatcher {
         }
     }
 
-    /// Returns true where no request is meant for both conditions. Two different exact values keep routes apart,
-    /// although a request could send both: it then takes the route that stands first.
-    pub(super) fn excludes(&self, other: &Self) -> bool {
-        let apart = match (self.mode, other.mode) {
-            (HeaderMatchMode::Exact, HeaderMatchMode::Exact) => {
-                // If either ignores case, values that differ in case only can both match.
-                disjoint(&self.values, &other.values, self.case_sensitive && other.case_sensitive)
-            }
-            // An absent header satisfies `NotContains` too, so these two can meet.
-            (HeaderMatchMode::NotExists, other) => {
-                !matches!(other, HeaderMatchMode::NotExists | HeaderMatchMode::NotContains)
-            }
-            (own, HeaderMatchMode::NotExists) => own != HeaderMatchMode::NotContains,
-            _ => false,
-        };
-        apart && self.name == other.name
-    }
-
     fn one_of(&self, sent: &[u8], test: ValueComparison) -> bool {
         self.values.iter().any(|value| test(sent, value.as_bytes(), self.case_sensitive))
     }
@@ -126,34 +108,22 @@ impl QueryMatcher {
             QueryMatchMode::Exists => sent().next().is_some(),
         }
     }
-
-    /// Returns true where the two conditions want different exact values of one parameter. A request that sends the
-    /// parameter twice can satisfy both all the same: it takes the route that stands first.
-    pub(super) fn excludes(&self, other: &Self) -> bool {
-        (self.mode, other.mode) == (QueryMatchMode::Exact, QueryMatchMode::Exact)
-            && self.name.eq_ignore_ascii_case(&other.name)
-            && disjoint(&self.values, &other.values, self.case_sensitive && other.case_sensitive)
-    }
 }
 
 /// Comparison of a sent value (first) with a wanted one; the flag says that case matters.
-type ValueComparison = fn(&[u8], &[u8], bool) -> bool;
+pub(super) type ValueComparison = fn(&[u8], &[u8], bool) -> bool;
 
-fn equals(sent: &[u8], value: &[u8], case_sensitive: bool) -> bool {
+pub(super) fn equals(sent: &[u8], value: &[u8], case_sensitive: bool) -> bool {
     if case_sensitive { sent == value } else { sent.eq_ignore_ascii_case(value) }
 }
 
-fn starts_with(sent: &[u8], value: &[u8], case_sensitive: bool) -> bool {
+pub(super) fn starts_with(sent: &[u8], value: &[u8], case_sensitive: bool) -> bool {
     sent.get(..value.len()).is_some_and(|start| equals(start, value, case_sensitive))
 }
 
-fn contains(sent: &[u8], value: &[u8], case_sensitive: bool) -> bool {
+pub(super) fn contains(sent: &[u8], value: &[u8], case_sensitive: bool) -> bool {
     // `windows(0)` panics, and every value contains the empty one.
     value.is_empty() || sent.windows(value.len()).any(|part| equals(part, value, case_sensitive))
-}
-
-fn disjoint(one: &[String], two: &[String], case_sensitive: bool) -> bool {
-    !one.iter().any(|one| two.iter().any(|two| equals(one.as_bytes(), two.as_bytes(), case_sensitive)))
 }
 
 /// Splits a list into its elements (RFC 9110 §5.6.1), without blanks around them and without the quotes of a quoted

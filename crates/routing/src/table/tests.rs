@@ -145,18 +145,20 @@ fn true_ties_are_named() {
     let at = |text, host: &[&str]| RouteMatch { hosts: hosts(host), ..path(text) };
     let with = |matcher| RouteMatch { headers: vec![matcher], ..path("/a") };
     let asked = |matcher| RouteMatch { query: vec![matcher], ..path("/a") };
-    let cases: [(RouteMatch, RouteMatch); 10] = [
+    let cases: [(RouteMatch, RouteMatch); 12] = [
         (path("/a"), path("/A")),
         (path("/a b"), path("/a%20b")),
         (path("/{x}/b"), path("/{y}/b")),
         (path("/{**x}"), RouteMatch::default()),
         (get("/a"), RouteMatch { methods: vec![Method::HEAD], ..path("/a") }),
         (at("/a", &["x.com", "y.com"]), at("/a", &["z.com", "Y.com"])),
-        (at("/a", &["x.com:80"]), at("/a", &["x.com:443"])),
-        (with(header("x-a", HeaderMatchMode::Exists, &[])), with(header("x-b", HeaderMatchMode::Exists, &[]))),
+        (path("/{x:int}"), path("/{y:int}")),
+        (path("/{x:int}"), path("/{y:int:min(3)}")),
+        (with(header("x-a", HeaderMatchMode::Exact, &["1"])), with(header("x-a", HeaderMatchMode::Exists, &[]))),
+        (with(header("x-a", HeaderMatchMode::Exact, &["1", "2"])), with(header("x-a", HeaderMatchMode::Exact, &["2"]))),
         (
-            with(header("x-a", HeaderMatchMode::Exact, &["1", "2"])),
-            with(header("x-a", HeaderMatchMode::Exact, &["2", "3"])),
+            with(header("x-a", HeaderMatchMode::NotContains, &["ab", "x"])),
+            with(header("x-a", HeaderMatchMode::NotContains, &["abc"])),
         ),
         (asked(query("q", QueryMatchMode::Exact, &["1"])), asked(query("q", QueryMatchMode::Prefix, &["1"]))),
     ];
@@ -167,12 +169,109 @@ fn true_ties_are_named() {
 }
 
 #[test]
+fn routes_that_some_requests_satisfy_both_are_told_and_the_first_takes_those() {
+    let with = |name, mode, values: &[&str]| RouteMatch { headers: vec![header(name, mode, values)], ..path("/a") };
+    let exists = |name| with(name, HeaderMatchMode::Exists, &[]);
+    let asked = |name| RouteMatch { query: vec![query(name, QueryMatchMode::Exists, &[])], ..path("/a") };
+    let at = |host: &str| RouteMatch { hosts: hosts(&[host]), ..path("/a") };
+    let cases: [(RouteMatch, RouteMatch); 7] = [
+        (exists("x-a"), exists("x-b")),
+        (exists("x-a"), with("x-b", HeaderMatchMode::NotExists, &[])),
+        (with("x-a", HeaderMatchMode::Exact, &["1", "2"]), with("x-a", HeaderMatchMode::Exact, &["2", "3"])),
+        (with("x-a", HeaderMatchMode::Contains, &["1"]), with("x-a", HeaderMatchMode::Prefix, &["2"])),
+        (asked("q"), asked("r")),
+        (at("x.com:80"), at("x.com:443")),
+        (path("/{id:regex(^a)}"), path("/{id:regex(z$)}")),
+    ];
+    for (index, (one, two)) in cases.into_iter().enumerate() {
+        let table = table(vec![route("one", one), route("two", two)]);
+        let told: Vec<_> = table.partial_ties().iter().map(|tie| (&*tie.first, &*tie.second)).collect();
+        assert_eq!(told, [("one", "two")], "case {index}");
+    }
+    let both = table(vec![route("one", exists("x-b")), route("two", exists("x-a"))]);
+    let ask = |sent: Lines| taken(&both, Method::GET, "x.com", "/a", &headers(sent));
+    assert_eq!(ask(&[("x-a", "1"), ("x-b", "2")]), "one");
+    assert_eq!((ask(&[("x-a", "1")]), ask(&[("x-b", "1")])), ("two".to_owned(), "one".to_owned()));
+}
+
+#[test]
+fn a_slash_at_the_end_is_ignored_where_that_is_asked_for_and_no_route_names_it() {
+    let loose = |text: &str| RouteMatch {
+        path: Some(PathPattern::parse(text).expect("a pattern").ignoring_last_slash()),
+        ..RouteMatch::default()
+    };
+    let table = table(vec![
+        route("a", loose("/a")),
+        route("b", loose("/b/")),
+        route("c", loose("/c")),
+        route("c/", loose("/c/")),
+        route("d", loose("/d/{id}")),
+        route("strict", path("/e")),
+        route("rest", loose("/{**rest}")),
+    ]);
+    let ask = |target| taken(&table, Method::GET, "x.com", target, &HeaderMap::new());
+    for (target, id) in [
+        ("/a", "a"),
+        ("/a/", "a"),
+        ("/a//", "rest"),
+        ("/b", "b"),
+        ("/b/", "b"),
+        ("/c", "c"),
+        ("/c/", "c/"),
+        ("/d/1/", "d"),
+        ("/d/", "rest"),
+        ("/e", "strict"),
+        ("/e/", "rest"),
+        ("/", "rest"),
+    ] {
+        assert_eq!(ask(target), id, "{target}");
+    }
+}
+
+#[test]
+fn a_constraint_makes_a_path_another_routes_and_a_constrained_route_comes_first() {
+    let table = table(vec![
+        route("any", path("/{x}")),
+        route("int", path("/{id:int}")),
+        route("guid", path("/{id:guid}")),
+        route("page", path("/list/{page:int=1}")),
+        route("item", path("/item/{id?}")),
+        route("file", path("/files/{**name:file}")),
+        route("folder", path("/files/{**name}")),
+    ]);
+    let ask = |target| taken(&table, Method::GET, "x.com", target, &HeaderMap::new());
+    for (target, id) in [
+        ("/7", "int"),
+        ("/seven", "any"),
+        ("/cd2c1638-1638-72d5-1638-deadbeef1638", "guid"),
+        ("/list", "page"),
+        ("/list/2", "page"),
+        ("/list/two", "404"),
+        ("/item", "item"),
+        ("/item/", "item"),
+        ("/item/3", "item"),
+        ("/item/3/4", "404"),
+        ("/files/a/b.txt", "file"),
+        ("/files/a/b", "folder"),
+        ("/files", "folder"),
+    ] {
+        assert_eq!(ask(target), id, "{target}");
+    }
+}
+
+#[test]
 fn routes_that_cannot_meet_are_no_tie() {
     let methods = |list: &[Method]| RouteMatch { methods: list.to_vec(), ..path("/a") };
     let at = |host: &str| RouteMatch { hosts: hosts(&[host]), ..path("/a") };
     let with = |mode, value: &[&str]| RouteMatch { headers: vec![header("x-a", mode, value)], ..path("/a") };
     let asked = |value| RouteMatch { query: vec![query("v", QueryMatchMode::Exact, &[value])], ..path("/a") };
-    let cases: [(RouteMatch, RouteMatch); 9] = [
+    let cases: [(RouteMatch, RouteMatch); 15] = [
+        (path("/{x:int}"), path("/{x:alpha}")),
+        (with(HeaderMatchMode::Prefix, &["a", "b"]), with(HeaderMatchMode::Prefix, &["c"])),
+        (with(HeaderMatchMode::Exact, &["abc"]), with(HeaderMatchMode::Prefix, &["bc"])),
+        (with(HeaderMatchMode::Exact, &["abc"]), with(HeaderMatchMode::Contains, &["x"])),
+        (with(HeaderMatchMode::Contains, &["abc"]), with(HeaderMatchMode::NotContains, &["b"])),
+        (with(HeaderMatchMode::NotExists, &[]), with(HeaderMatchMode::Exists, &[])),
         (path("/a"), path("/b")),
         (path("/{x}/a"), path("/{x}/b")),
         (methods(&[Method::GET]), methods(&[Method::PUT, Method::POST])),
@@ -184,7 +283,8 @@ fn routes_that_cannot_meet_are_no_tie() {
         (asked("1"), asked("2")),
     ];
     for (index, (one, two)) in cases.into_iter().enumerate() {
-        assert_eq!(ties(vec![route("one", one), route("two", two)]), [], "case {index}");
+        let table = table(vec![route("one", one), route("two", two)]);
+        assert_eq!(table.partial_ties(), [], "case {index}");
     }
     let ordered = RouteEntry { order: 1, ..route("two", path("/a")) };
     assert_eq!(ties(vec![route("one", path("/a")), ordered]), []);
