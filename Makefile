@@ -98,6 +98,8 @@ release:
 	@scripts/install-release.sh
 	@scripts/install-kubernetes.sh
 	@scripts/release.sh
+	$(STEP) 'What checks releases'
+	@TIDEGATE_REQUIRE_REAL=1 cargo test --locked --test it -- --ignored release:: kubernetes::
 
 .PHONY: profile
 profile:
@@ -115,5 +117,3 @@ install:
 	@scripts/install-kafka.sh
 	@scripts/install-h2spec.sh
 	@scripts/install-mdbook.sh
-	@scripts/install-kubernetes.sh
-	@scripts/install-release.sh

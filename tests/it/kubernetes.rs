@@ -60,6 +60,7 @@ pub fn check_configuration(text: &str, folder: &TempFolder) {
 }
 
 #[test]
+#[ignore = "its tools take minutes to build: `make release` runs it"]
 fn the_plain_manifests_are_those_of_the_chart() {
     if tools::find("helm").is_none() {
         return;
@@ -153,6 +154,7 @@ fn what_selects_pods_finds_them_and_they_run_without_rights() {
 }
 
 #[test]
+#[ignore = "its tools take minutes to build: `make release` runs it"]
 fn everything_that_the_chart_can_make_fits_kubernetes_schemas() {
     let (Some(helm), Some(validate)) = (tools::find("helm"), tools::find("kubernetes-validate")) else { return };
     let everything = "serviceMonitor.enabled=true,ingress.enabled=true,ingress.className=nginx,ingress.tlsSecret=media,\

@@ -48,6 +48,7 @@ fn unpack(archive: &Path, into: &Path) -> PathBuf {
 }
 
 #[test]
+#[ignore = "its tools take minutes to build: `make release` runs it"]
 fn a_release_is_whole_and_what_is_in_it_starts() {
     if TOOLS.iter().map(|tool| tools::find(tool)).any(|found| found.is_none()) {
         return;
