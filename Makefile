@@ -99,7 +99,7 @@ release:
 	@scripts/install-kubernetes.sh
 	@scripts/release.sh
 	$(STEP) 'What checks releases'
-	@TIDEGATE_REQUIRE_REAL=1 cargo test --locked --test it -- --ignored release:: kubernetes::
+	@TIDEGATE_REQUIRE_REAL=1 cargo test --locked --test it -- --ignored release:: kubernetes:: documentation::
 
 .PHONY: profile
 profile:

@@ -169,6 +169,7 @@ fn yaml_and_json_of_others_can_be_read() {
 }
 
 #[test]
+#[ignore = "its tools take minutes to build: `make release` runs it"]
 fn the_values_that_a_page_shows_make_manifests_whose_configuration_is_good() {
     let Some(helm) = tools::find("helm") else { return };
     let shown = blocks::all().into_iter().filter(|block| block.mark("checked as") == Some("helm values"));
