@@ -17,7 +17,6 @@ use crate::proxy::runtime::Runtime;
 use ::lyrics::sources::object_reader::TrackBucket;
 use ::lyrics::{LyricsService, LyricsServiceParts, LyricsTrack, TrackResolver, admin_routes, routes};
 use primitives::ids::TrackId;
-use primitives::unix_time::UnixMillis;
 use server_kit::api::error::Error;
 use server_kit::api::rate_limit_layer::{RateLimitClass, limit_routes};
 use server_kit::api::user::User;
@@ -65,8 +64,8 @@ impl TrackResolver for StreamedTracks {
             bucket: TrackBucket { signer: Arc::clone(&origin.signer), name: Arc::clone(&origin.bucket) },
             key: object.key().to_owned(),
             owner: track.and_then(|track| track.owner.clone()),
-            created_at: track.map_or(UnixMillis::EPOCH, |track| track.created_at),
-            updated_at: track.map_or(UnixMillis::EPOCH, |track| track.updated_at),
+            created_at: track.map(|track| track.created_at),
+            updated_at: track.map(|track| track.updated_at),
         })
     }
 }

@@ -51,15 +51,10 @@ pub struct TextRequest {
     text: String,
 }
 
-/// Query of a track's lyrics.
-#[derive(Debug, Deserialize, IntoParams)]
+/// Query without parameters.
+#[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub struct LyricsQuery {
-    /// `true`: the sources are asked now, whatever is kept. For the track's owner and admins.
-    #[serde(default)]
-    pub refresh: bool,
-}
+pub struct NoQuery {}
 
 /// Query of a search.
 #[derive(Debug, Deserialize, IntoParams)]

@@ -5,20 +5,26 @@
 
 mod bodies;
 mod metrics;
+mod recent_failures;
 mod routes;
 mod search;
 mod service;
 pub mod settings;
 pub mod sources;
 mod store;
+#[cfg(test)]
+mod tests;
 pub mod text;
 mod track_lyrics;
+mod track_question;
+mod user_shares;
 mod view;
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use http::request::Parts;
+use sha2::{Digest, Sha256};
 
 pub use routes::{admin_routes, routes};
 pub use service::{LyricsService, LyricsServiceParts};
@@ -40,10 +46,25 @@ pub struct LyricsTrack {
     pub key: String,
     /// Owner, who may set its lyrics.
     pub owner: Option<Arc<str>>,
-    /// Time of its addition, by which it differs from another track that had the id before.
-    pub created_at: UnixMillis,
-    /// Time of the last change of the entry.
-    pub updated_at: UnixMillis,
+    /// Time of its addition to the catalogue, by which it differs from another track that had the id before; `None` where its
+    /// object is found by its id, or by what the token says, alone.
+    pub created_at: Option<UnixMillis>,
+    /// Time of the last change of the entry, if there is one.
+    pub updated_at: Option<UnixMillis>,
+}
+
+impl LyricsTrack {
+    /// Returns the name under which answers and edits are kept: the id of a track of the catalogue, else a digest of the object,
+    /// since the id may stand for other ones in other stores and for other users. No id has a control character.
+    pub(crate) fn subject(&self) -> String {
+        if self.created_at.is_some() {
+            return self.id.as_str().to_owned();
+        }
+        let TrackBucket { signer, name } = &self.bucket;
+        let object = serde_json::json!([self.id.as_str(), **signer.identity(), **name, self.key]).to_string();
+        let digest: String = Sha256::digest(object).iter().map(|byte| format!("{byte:02x}")).collect();
+        format!("\u{1}{digest}")
+    }
 }
 
 /// Finder of tracks, implemented by the part that streams them.
@@ -59,6 +80,9 @@ pub enum Error {
     /// The database does not answer.
     #[error("lyrics cannot be kept or read at the moment")]
     Unavailable,
+    /// Too much is asked at once.
+    #[error("too many lyrics are looked up or read at once")]
+    Busy,
     /// No source that could have lyrics answers, and none are kept.
     #[error("the sources of lyrics cannot be asked at the moment")]
     SourcesUnavailable,
@@ -74,7 +98,7 @@ impl From<Error> for ApiError {
     fn from(error: Error) -> Self {
         let text = error.to_string();
         match error {
-            Error::Unavailable | Error::SourcesUnavailable => Self::unavailable(text),
+            Error::Unavailable | Error::Busy | Error::SourcesUnavailable => Self::unavailable(text),
             Error::Missing => Self::not_found(text),
             Error::NotOwner => Self::forbidden(text),
         }

@@ -6,7 +6,7 @@ use http::request::Parts;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::bodies::{LyricsQuery, LyricsRequest, SearchQuery};
+use crate::bodies::{LyricsRequest, NoQuery, SearchQuery};
 use crate::service::{LyricsService, may_edit};
 use crate::view::{CacheStatusView, LyricsSearchView, LyricsView};
 use crate::{Error, LyricsTrack};
@@ -24,6 +24,7 @@ pub fn routes(lyrics: LyricsService) -> OpenApiRouter {
     OpenApiRouter::new()
         .routes(routes!(search))
         .routes(routes!(read, set, unset))
+        .routes(routes!(refresh))
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         .with_state(lyrics)
 }
@@ -46,10 +47,10 @@ impl<S: Send + Sync> FromRequestParts<S> for RequestHead {
 
 /// Return the lyrics of a track: what its owner has set, else what the sources say.
 #[utoipa::path(get, path = "/api/v1/lyrics/{track_id}", tag = "lyrics", security(("bearer" = [])),
-    params(("track_id" = String, Path, description = "The track"), LyricsQuery), responses(
+    params(("track_id" = String, Path, description = "The track")), responses(
         (status = 200, description = "The lyrics", body = LyricsView),
         (status = 400, description = "An id that cannot be"), (status = 401, description = "No valid token"),
-        (status = 403, description = "The caller may not have the track, or not have the sources asked anew"),
+        (status = 403, description = "The caller may not have the track"),
         (status = 404, description = "No such track, or no lyrics of it"),
         (status = 410, description = "The track was deleted"),
         (status = 503, description = "A source cannot be asked and nothing is kept; see Retry-After")))]
@@ -58,15 +59,31 @@ async fn read(
     user: User,
     head: RequestHead,
     PathTrackId(id): PathTrackId,
-    Query(query): Query<LyricsQuery>,
+    Query(NoQuery {}): Query<NoQuery>,
 ) -> Result<Json<LyricsView>, ApiError> {
     let track = lyrics.0.tracks.resolve(&id, &head.0, &user).await?;
-    let may_edit = may_edit(&track, &user);
-    if query.refresh && !may_edit {
-        return Err(Error::NotOwner.into());
-    }
-    let answer = lyrics.lyrics(&track, query.refresh).await?;
-    Ok(Json(LyricsView::of_track(id.as_str(), &answer, may_edit).ok_or(Error::Missing)?))
+    let answer = lyrics.lyrics(&track, user.id(), false).await?;
+    Ok(Json(LyricsView::of_track(id.as_str(), &answer, may_edit(&track, &user)).ok_or(Error::Missing)?))
+}
+
+/// Ask the sources for the lyrics of a track now, whatever is kept, and return them.
+#[utoipa::path(post, path = "/api/v1/lyrics/{track_id}/refresh", tag = "lyrics", security(("bearer" = [])),
+    params(("track_id" = String, Path, description = "The track")), responses(
+        (status = 200, description = "The lyrics", body = LyricsView),
+        (status = 400, description = "An id that cannot be"), (status = 401, description = "No valid token"),
+        (status = 403, description = "The caller is neither the track's owner nor an admin"),
+        (status = 404, description = "No such track, or no lyrics of it"),
+        (status = 410, description = "The track was deleted"),
+        (status = 503, description = "A source cannot be asked and nothing is kept; see Retry-After")))]
+async fn refresh(
+    State(lyrics): State<LyricsService>,
+    user: User,
+    head: RequestHead,
+    PathTrackId(id): PathTrackId,
+) -> Result<Json<LyricsView>, ApiError> {
+    let track = own_track(&lyrics, &user, &head, &id).await?;
+    let answer = lyrics.lyrics(&track, user.id(), true).await?;
+    Ok(Json(LyricsView::of_track(id.as_str(), &answer, true).ok_or(Error::Missing)?))
 }
 
 /// Set the lyrics of a track, in place of what the sources say.
@@ -87,7 +104,8 @@ async fn set(
     Json(body): Json<LyricsRequest>,
 ) -> Result<Json<LyricsView>, ApiError> {
     let track = own_track(&lyrics, &user, &head, &id).await?;
-    let answer = lyrics.set(&track, body.lyrics()?, user.id()).await?;
+    let read = lyrics.parse(move || body.lyrics()).await??;
+    let answer = lyrics.set(&track, read, user.id()).await?;
     Ok(Json(LyricsView::of_track(id.as_str(), &answer, true).ok_or_else(ApiError::internal)?))
 }
 
@@ -119,11 +137,11 @@ async fn unset(
         (status = 503, description = "No service can be asked and nothing is kept; see Retry-After")))]
 async fn search(
     State(lyrics): State<LyricsService>,
-    _: User,
+    user: User,
     Query(query): Query<SearchQuery>,
 ) -> Result<Json<LyricsSearchView>, ApiError> {
     let song = query.song()?;
-    let answer = lyrics.search(&song).await?;
+    let answer = lyrics.search(&song, user.id()).await?;
     Ok(Json(LyricsSearchView::new(song.artist, song.title, &answer)))
 }
 

@@ -6,17 +6,21 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
 
-use crate::metrics::{LyricsMetrics, RequestOutcome, SourceOutcome};
+use crate::metrics::{LyricsMetrics, RequestOutcome};
+use crate::recent_failures::RecentFailures;
 use crate::settings::Settings;
-use crate::sources::embedded::{self, TrackTags};
 use crate::sources::object_reader::ObjectReader;
 use crate::sources::remote::RemoteService;
-use crate::sources::{LyricsSource, SourceUnavailable, genius, lrclib, sidecar};
+use crate::sources::{LyricsSource, SourceFailure};
 use crate::store::{CacheCounts, CacheKey, CacheKind, CacheRow, LyricsStore};
-use crate::track_lyrics::{SongQuery, TrackLyrics};
+use crate::track_lyrics::TrackLyrics;
+use crate::track_question::CollectedLyrics;
+use crate::user_shares::UserShares;
 use crate::{Error, LyricsTrack, TrackResolver};
+use primitives::blocking_calls::BlockingCalls;
 use primitives::clock::Clock;
 use primitives::ids::UserId;
 use primitives::lifecycle::BackgroundTasks;
@@ -28,10 +32,12 @@ use server_kit::database::Database;
 
 /// Memory for questions that are under way and the last answers to them, in bytes.
 const IN_FLIGHT_BYTES: usize = 16 << 20;
-/// Most tracks whose sources are asked at once: each may hold some megabytes of a file.
-const MAX_LOOKUPS: usize = 8;
-/// Time limit of what is read of a store for one track and source.
-const STORE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Most files that are read at once: each may hold some megabytes.
+const MAX_FILES: usize = 8;
+/// Most tracks and searches of one user for which sources are asked at once.
+pub(crate) const MAX_LOOKUPS_PER_USER: usize = 3;
+/// Time limit of what is read of a store for one track and source, and of the wait for room to do so.
+pub(crate) const STORE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Time after which sources are asked again of which one did not answer.
 pub const RETRY_TIME: Duration = Duration::from_secs(60);
 /// Version of the form in which answers are kept; another one is for rows that this program cannot read.
@@ -64,12 +70,16 @@ pub(crate) struct LyricsState {
     pub(crate) settings: Settings,
     pub(crate) store: LyricsStore,
     pub(crate) tracks: Arc<dyn TrackResolver>,
-    reader: ObjectReader,
+    pub(crate) reader: ObjectReader,
+    /// Reads texts and tags, which others have made, in threads of their own.
+    pub(crate) parser: Arc<BlockingCalls>,
     pub(crate) lrclib: Option<RemoteService>,
     pub(crate) genius: Option<RemoteService>,
     in_flight: LoadingCache<TrackAnswer>,
     pub(crate) searches: LoadingCache<crate::search::SearchAnswer>,
-    lookups: Semaphore,
+    pub(crate) files: Semaphore,
+    shares: UserShares,
+    pub(crate) failures: RecentFailures,
     pub(crate) metrics: LyricsMetrics,
     pub(crate) clock: Clock,
 }
@@ -95,13 +105,6 @@ impl TrackAnswer {
     }
 }
 
-/// What the sources have said.
-struct CollectedLyrics {
-    lyrics: Option<TrackLyrics>,
-    /// False if one that comes before did not answer.
-    is_complete: bool,
-}
-
 impl LyricsService {
     /// Starts the service; rows are dropped by a task of `services`.
     pub fn start(
@@ -110,8 +113,10 @@ impl LyricsService {
         registry: &Registry,
     ) -> Result<Self, prometheus::Error> {
         let LyricsServiceParts { settings, database, tracks, client, store_client, clock } = parts;
+        let parser = Arc::new(BlockingCalls::new(STORE_TIMEOUT));
         let remote = |source, service: &Option<_>| {
-            service.clone().map(|service| RemoteService::new(source, service, client.clone(), clock.clone()))
+            let (client, parser, clock) = (client.clone(), Arc::clone(&parser), clock.clone());
+            service.clone().map(|service| RemoteService::new(source, service, client, parser, clock))
         };
         let state = LyricsState {
             lrclib: remote(LyricsSource::Lrclib, &settings.lrclib),
@@ -122,7 +127,10 @@ impl LyricsService {
             // Answers are kept in the database; these only have concurrent questions asked once.
             in_flight: LoadingCache::new(IN_FLIGHT_BYTES, Duration::ZERO, false, TrackAnswer::size),
             searches: LoadingCache::new(IN_FLIGHT_BYTES, Duration::ZERO, false, crate::search::SearchAnswer::size),
-            lookups: Semaphore::new(MAX_LOOKUPS),
+            files: Semaphore::new(MAX_FILES),
+            shares: UserShares::new(MAX_LOOKUPS_PER_USER),
+            failures: RecentFailures::new(RETRY_TIME),
+            parser,
             metrics: LyricsMetrics::register(registry)?,
             settings,
             clock: clock.clone(),
@@ -132,33 +140,54 @@ impl LyricsService {
         Ok(service)
     }
 
-    /// Returns the lyrics of a track; with `refresh` the sources are asked whatever is kept.
-    pub async fn lyrics(&self, track: &LyricsTrack, refresh: bool) -> Result<TrackAnswer, Error> {
-        let answer = self.find(track, refresh).await;
+    /// Returns the lyrics of a track, for which `user` asks; with `refresh` the sources are asked whatever is kept.
+    pub async fn lyrics(&self, track: &LyricsTrack, user: &UserId, refresh: bool) -> Result<TrackAnswer, Error> {
+        let answer = self.find(track, user, refresh).await;
         let outcome = answer.as_ref().map_or(RequestOutcome::Unavailable, |answer| answer.outcome);
         self.0.metrics.count_request(outcome);
         answer
     }
 
-    async fn find(&self, track: &LyricsTrack, refresh: bool) -> Result<TrackAnswer, Error> {
-        if let Some((body, at)) = self.0.store.edit(&track.id, track.created_at).await?
+    async fn find(&self, track: &LyricsTrack, user: &UserId, refresh: bool) -> Result<TrackAnswer, Error> {
+        let (state, subject) = (&self.0, track.subject());
+        if let Some((body, at)) = state.store.edit(&subject, track.created_at).await?
             && let Ok(lyrics) = serde_json::from_str(&body)
         {
             let (lyrics, outcome) = (Some(Arc::new(lyrics)), RequestOutcome::Edited);
             return Ok(TrackAnswer { lyrics, cached_at: at, expires_at: None, is_stale: false, outcome });
         }
-        // No id has a control character. A refresh does not follow a question that may be answered by what is kept.
-        let asked = format!("{}\0{}\0{refresh}", track.id.as_str(), self.0.version(track));
+        let version = state.version(track);
+        let question = format!("{subject}\0{version}");
+        let known = state.store.get(CacheKey { kind: CacheKind::Track, subject: &subject, version: &version }).await?;
+        if !refresh {
+            if let Some(row) = known.as_ref().filter(|row| state.clock.unix_millis() < row.expires_at) {
+                return state.answer_of(row, RequestOutcome::Cached).ok_or(Error::SourcesUnavailable);
+            }
+            if state.failures.is_recent(&question) {
+                return state.stale(known).ok_or(Error::SourcesUnavailable);
+            }
+        }
+        let Some(_share) = state.share(user).await else { return state.stale(known).ok_or(Error::Busy) };
+        // A refresh does not follow a question that may be answered by what is kept.
+        let asked = format!("{question}\0{refresh}");
         let (state, track) = (Arc::clone(&self.0), track.clone());
-        let answer = self.0.in_flight.get(&asked, || async move { state.look_up(&track, refresh).await }).await;
-        answer.ok_or(Error::SourcesUnavailable)
+        let answer = self.0.in_flight.get(&asked, || async move { state.look_up(&track, &question, refresh).await });
+        answer.await.ok_or(Error::SourcesUnavailable)
+    }
+
+    /// Runs `parse` in a thread of its own, for a text that somebody else has made.
+    pub(crate) async fn parse<T: Send + 'static>(
+        &self,
+        parse: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Error> {
+        self.0.parser.run(parse).await.map_err(|_| Error::Busy)
     }
 
     /// Sets the lyrics of a track.
     pub async fn set(&self, track: &LyricsTrack, lyrics: TrackLyrics, user: &UserId) -> Result<TrackAnswer, Error> {
         let now = self.0.clock.unix_millis();
         let body = serde_json::to_string(&lyrics).map_err(|_| Error::Unavailable)?;
-        self.0.store.put_edit((&track.id, track.created_at), &body, user, now).await?;
+        self.0.store.put_edit((&track.subject(), track.created_at), &body, user, now).await?;
         self.0.metrics.edits.inc();
         let (lyrics, outcome) = (Some(Arc::new(lyrics)), RequestOutcome::Edited);
         Ok(TrackAnswer { lyrics, cached_at: now, expires_at: None, is_stale: false, outcome })
@@ -166,7 +195,7 @@ impl LyricsService {
 
     /// Drops what was set for a track.
     pub async fn unset(&self, track: &LyricsTrack) -> Result<(), Error> {
-        self.0.store.drop_edit(&track.id).await
+        self.0.store.drop_edit(&track.subject()).await
     }
 
     /// Returns the numbers of rows.
@@ -184,7 +213,7 @@ impl LyricsState {
     /// Returns the version of what is kept of a track: its object, and the sources.
     fn version(&self, track: &LyricsTrack) -> String {
         let LyricsTrack { bucket, key, updated_at, .. } = track;
-        let place = (bucket.signer.identity(), &bucket.name, key, updated_at.as_millis());
+        let place = (bucket.signer.identity(), &bucket.name, key, updated_at.map(UnixMillis::as_millis));
         let formats: Vec<_> = self.settings.formats.iter().map(|format| format.extension()).collect();
         serde_json::json!([BODY_VERSION, self.sources(), formats, place.0, place.1, place.2, place.3]).to_string()
     }
@@ -193,18 +222,29 @@ impl LyricsState {
         self.settings.sources.iter().map(|source| source.name()).collect::<Vec<_>>().join(",")
     }
 
+    /// Waits for room in the user's share; `None` where there is none for long.
+    pub(crate) async fn share(&self, user: &UserId) -> Option<OwnedSemaphorePermit> {
+        timeout(STORE_TIMEOUT, self.shares.acquire(user)).await.ok()?
+    }
+
+    /// Returns what is kept beyond its time, if it has lyrics.
+    fn stale(&self, known: Option<CacheRow>) -> Option<TrackAnswer> {
+        let row = known.filter(|row| row.body.is_some())?;
+        let expires_at = self.clock.unix_millis() + RETRY_TIME;
+        self.answer_of(&CacheRow { expires_at, ..row }, RequestOutcome::Stale)
+    }
+
     /// `None` where nobody can tell.
-    async fn look_up(&self, track: &LyricsTrack, refresh: bool) -> Option<TrackAnswer> {
-        let version = self.version(track);
-        let key = CacheKey { kind: CacheKind::Track, subject: track.id.as_str(), version: &version };
+    async fn look_up(&self, track: &LyricsTrack, question: &str, refresh: bool) -> Option<TrackAnswer> {
+        let (subject, version) = (track.subject(), self.version(track));
+        let key = CacheKey { kind: CacheKind::Track, subject: &subject, version: &version };
+        // Somebody else may have asked since.
         let known = self.store.get(key).await.ok()?;
         if let Some(row) = known.as_ref().filter(|row| !refresh && self.clock.unix_millis() < row.expires_at) {
             return self.answer_of(row, RequestOutcome::Cached);
         }
-        // It is never closed. Where all wait for a store, nobody waits for them.
-        let _permit = tokio::time::timeout(STORE_TIMEOUT, self.lookups.acquire()).await.ok()?.ok()?;
-        let CollectedLyrics { lyrics, is_complete } = self.ask_sources(track).await;
-        let now = self.clock.unix_millis();
+        let CollectedLyrics { lyrics, failure } = self.ask_sources(track).await;
+        let (now, is_complete) = (self.clock.unix_millis(), failure.is_none());
         if !is_complete {
             // What the first sources said before is better than what the last ones say now.
             if let Some(row) = known.filter(|row| row.body.is_some() || lyrics.is_none()) {
@@ -213,6 +253,11 @@ impl LyricsState {
                 let _ = self.store.postpone(key, expires_at).await;
                 return self.answer_of(&CacheRow { expires_at, ..row }, RequestOutcome::Stale);
             }
+        }
+        if lyrics.is_none() && failure == Some(SourceFailure::Unavailable) {
+            self.failures.record(question);
+        } else {
+            self.failures.forget(question);
         }
         if lyrics.is_none() && !is_complete {
             return None;
@@ -243,80 +288,6 @@ impl LyricsState {
         };
         let (cached_at, expires_at) = (row.cached_at, Some(row.expires_at));
         Some(TrackAnswer { lyrics: lyrics.map(Arc::new), cached_at, expires_at, is_stale, outcome })
-    }
-
-    /// Asks the sources in their order until one has lyrics.
-    async fn ask_sources(&self, track: &LyricsTrack) -> CollectedLyrics {
-        let mut question = TrackQuestion { state: self, track, tags: None };
-        let mut is_complete = true;
-        for source in &self.settings.sources {
-            let found = question.ask(*source).await;
-            let outcome = match &found {
-                Ok(Some(_)) => SourceOutcome::Found,
-                Ok(None) => SourceOutcome::Missing,
-                Err(SourceUnavailable) => SourceOutcome::Failed,
-            };
-            self.metrics.count_source(*source, outcome);
-            match found {
-                Ok(None) => {}
-                Ok(Some(lyrics)) => return CollectedLyrics { lyrics: Some(lyrics), is_complete },
-                Err(SourceUnavailable) => is_complete = false,
-            }
-        }
-        CollectedLyrics { lyrics: None, is_complete }
-    }
-}
-
-/// Question for the lyrics of one track, with the tags that were read for it.
-struct TrackQuestion<'a> {
-    state: &'a LyricsState,
-    track: &'a LyricsTrack,
-    tags: Option<Result<Option<TrackTags>, SourceUnavailable>>,
-}
-
-impl TrackQuestion<'_> {
-    async fn ask(&mut self, source: LyricsSource) -> Result<Option<TrackLyrics>, SourceUnavailable> {
-        match source {
-            LyricsSource::Edited => Ok(None),
-            LyricsSource::Sidecar => {
-                let LyricsTrack { bucket, key, .. } = self.track;
-                let read = sidecar::read(&self.state.reader, bucket, key, &self.state.settings.formats);
-                let read = tokio::time::timeout(STORE_TIMEOUT, read).await.unwrap_or(Err(SourceUnavailable));
-                if read.is_err() {
-                    // The tags are in the same store.
-                    self.tags.get_or_insert(Err(SourceUnavailable));
-                }
-                Ok(read?.map(|parsed| TrackLyrics::from_parsed(parsed, source)))
-            }
-            LyricsSource::Embedded => {
-                let Some(mut tags) = self.tags().await? else { return Ok(None) };
-                let lyrics = tags.lyrics.take().map(|parsed| TrackLyrics::from_parsed(parsed, source));
-                Ok(lyrics.map(|lyrics| lyrics.with_names(&tags)))
-            }
-            LyricsSource::Lrclib => match (&self.state.lrclib, self.song().await?) {
-                (Some(service), Some(song)) => lrclib::find(service, &song).await,
-                _ => Ok(None),
-            },
-            LyricsSource::Genius => match (&self.state.genius, self.song().await?) {
-                (Some(service), Some(song)) => Ok(genius::search(service, &song).await?.into_iter().next()),
-                _ => Ok(None),
-            },
-        }
-    }
-
-    /// The track's tags, read once.
-    async fn tags(&mut self) -> Result<Option<TrackTags>, SourceUnavailable> {
-        if let Some(tags) = &self.tags {
-            return tags.clone();
-        }
-        let read = embedded::read(&self.state.reader, &self.track.bucket, &self.track.key);
-        let tags = tokio::time::timeout(STORE_TIMEOUT, read).await.unwrap_or(Err(SourceUnavailable));
-        self.tags.insert(tags).clone()
-    }
-
-    /// The names by which services know the track.
-    async fn song(&mut self) -> Result<Option<SongQuery>, SourceUnavailable> {
-        Ok(SongQuery::of_track(self.tags().await?.as_ref(), &self.track.key))
     }
 }
 

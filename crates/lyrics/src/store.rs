@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use primitives::clock::monotonic_now;
 use primitives::failure_log::{FailureLog, chain, line};
-use primitives::ids::{TrackId, UserId};
+use primitives::ids::UserId;
 use primitives::unix_time::UnixMillis;
 use server_kit::database::Database;
 use server_kit::on;
@@ -175,11 +175,15 @@ impl LyricsStore {
     }
 
     /// Returns the lyrics that were set for a track that was added at `created_at`, and the time.
-    pub async fn edit(&self, track: &TrackId, created_at: UnixMillis) -> Result<Option<(String, UnixMillis)>, Error> {
+    pub async fn edit(
+        &self,
+        subject: &str,
+        created_at: Option<UnixMillis>,
+    ) -> Result<Option<(String, UnixMillis)>, Error> {
         let read = async {
             on!(&self.database, pool => {
-                let query = sqlx::query_as::<_, (String, i64)>(GET_EDIT).bind(track.as_str());
-                query.bind(created_at.as_millis()).fetch_optional(pool).await
+                let query = sqlx::query_as::<_, (String, i64)>(GET_EDIT).bind(subject);
+                query.bind(millis(created_at)).fetch_optional(pool).await
             })
         };
         Ok(self.run(QUERY_TIMEOUT, read).await?.map(|(body, at)| (body, UnixMillis::new(at))))
@@ -188,14 +192,14 @@ impl LyricsStore {
     /// Sets the lyrics of a track that was added at `created_at`.
     pub async fn put_edit(
         &self,
-        (track, created_at): (&TrackId, UnixMillis),
+        (subject, created_at): (&str, Option<UnixMillis>),
         body: &str,
         user: &UserId,
         now: UnixMillis,
     ) -> Result<(), Error> {
         let write = async {
             on!(&self.database, pool => {
-                let query = sqlx::query(PUT_EDIT).bind(track.as_str()).bind(created_at.as_millis()).bind(body);
+                let query = sqlx::query(PUT_EDIT).bind(subject).bind(millis(created_at)).bind(body);
                 query.bind(user.as_str()).bind(now.as_millis()).execute(pool).await.map(drop)
             })
         };
@@ -203,10 +207,9 @@ impl LyricsStore {
     }
 
     /// Drops the lyrics that were set for a track.
-    pub async fn drop_edit(&self, track: &TrackId) -> Result<(), Error> {
-        let write = async {
-            on!(&self.database, pool => sqlx::query(DROP_EDIT).bind(track.as_str()).execute(pool).await.map(drop))
-        };
+    pub async fn drop_edit(&self, subject: &str) -> Result<(), Error> {
+        let write =
+            async { on!(&self.database, pool => sqlx::query(DROP_EDIT).bind(subject).execute(pool).await.map(drop)) };
         self.run(QUERY_TIMEOUT, write).await
     }
 
@@ -227,6 +230,11 @@ impl LyricsStore {
         }
         Err(Error::Unavailable)
     }
+}
+
+/// The time of a track's addition in a column; 0 for one that no catalogue has.
+fn millis(created_at: Option<UnixMillis>) -> i64 {
+    created_at.map_or(0, UnixMillis::as_millis)
 }
 
 #[cfg(test)]
@@ -286,12 +294,11 @@ mod tests {
     #[tokio::test]
     async fn what_was_set_belongs_to_the_track_that_had_the_id_then() {
         let (store, _folder) = store().await;
-        let (track, user) = (TrackId::parse("t").expect("an id"), UserId::parse("u").expect("an id"));
-        let at = UnixMillis::new;
-        store.put_edit((&track, at(1)), "{}", &user, at(2)).await.expect("stored");
-        assert_eq!(store.edit(&track, at(1)).await, Ok(Some(("{}".to_owned(), at(2)))));
-        assert_eq!(store.edit(&track, at(9)).await, Ok(None), "another track with the id");
-        store.drop_edit(&track).await.expect("dropped");
-        assert_eq!(store.edit(&track, at(1)).await, Ok(None));
+        let (user, at) = (UserId::parse("u").expect("an id"), UnixMillis::new);
+        store.put_edit(("t", Some(at(1))), "{}", &user, at(2)).await.expect("stored");
+        assert_eq!(store.edit("t", Some(at(1))).await, Ok(Some(("{}".to_owned(), at(2)))));
+        assert_eq!(store.edit("t", Some(at(9))).await, Ok(None), "another track with the id");
+        store.drop_edit("t").await.expect("dropped");
+        assert_eq!(store.edit("t", Some(at(1))).await, Ok(None));
     }
 }

@@ -56,11 +56,15 @@ const MODULES: &[(&str, &str)] = &[
         track_lyrics: sources text
         metrics:      sources
         store:        Error
-        service:      Error LyricsTrack TrackResolver metrics search settings sources store track_lyrics
+        recent_failures:
+        user_shares:
+        track_question: LyricsTrack metrics service sources track_lyrics
+        service:      Error LyricsTrack TrackResolver metrics recent_failures search settings sources store track_lyrics track_question user_shares
         search:       Error metrics service sources store track_lyrics
         view:         search service sources store text track_lyrics
         bodies:       sources text track_lyrics
         routes:       Error LyricsTrack bodies service view
+        tests:        Error LyricsTrack TrackResolver service settings sources text track_lyrics
         ",
     ),
     (

@@ -38,6 +38,11 @@ async fn get(gate: &Gate, what: &str, user: &str) -> Value {
     serde_json::from_slice(&ask(gate, what, user).await.is(200).body).expect("JSON")
 }
 
+/// What the sources say now, for a user who may have them asked; else the refusal.
+async fn refresh(gate: &Gate, id: &str, user: &str) -> Reply {
+    send(gate, Method::POST, &format!("/api/v1/lyrics/{id}/refresh"), &bearer(user), None).await
+}
+
 /// Lines as `start text`.
 fn lines(lines: &Value) -> Vec<String> {
     let line = |line: &Value| format!("{} {}", line["start_ms"], line["text"].as_str().expect("a text"));

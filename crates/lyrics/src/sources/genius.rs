@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use url::Url;
 
-use super::SourceUnavailable;
+use super::SourceFailure;
 use super::remote::RemoteService;
 use super::titles::are_same;
 use crate::sources::LyricsSource;
@@ -42,11 +42,13 @@ struct GeniusArtist {
 }
 
 /// Searches for a song; the results have its title and artist.
-pub async fn search(service: &RemoteService, query: &SongQuery) -> Result<Vec<TrackLyrics>, SourceUnavailable> {
+pub async fn search(service: &RemoteService, query: &SongQuery) -> Result<Vec<TrackLyrics>, SourceFailure> {
     let words = format!("{} {}", query.artist, query.title);
-    let answer = service.get::<GeniusAnswer>("search", &[("q", &words)]).await?;
-    let hits = answer.map(|answer| answer.response.hits).unwrap_or_default();
-    Ok(hits.into_iter().filter_map(|hit| song(hit.result, query)).collect())
+    let wanted = query.clone();
+    let read = move |answer: GeniusAnswer| {
+        answer.response.hits.into_iter().filter_map(|hit| song(hit.result, &wanted)).collect()
+    };
+    Ok(service.get("search", &[("q", &words)], read).await?.unwrap_or_default())
 }
 
 fn song(song: GeniusSong, query: &SongQuery) -> Option<TrackLyrics> {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::SourceUnavailable;
+use super::SourceFailure;
 use super::remote::RemoteService;
 use super::titles::are_same;
 use crate::sources::LyricsSource;
@@ -34,14 +34,14 @@ struct LrclibRecord {
 }
 
 /// Finds the lyrics of a track; `None` where there are none.
-pub async fn find(service: &RemoteService, query: &SongQuery) -> Result<Option<TrackLyrics>, SourceUnavailable> {
+pub async fn find(service: &RemoteService, query: &SongQuery) -> Result<Option<TrackLyrics>, SourceFailure> {
     let seconds =
         query.duration.map(|duration| duration.as_secs_f64().round() as u64).filter(|it| LENGTHS.contains(it));
     let seconds_text = seconds.map(|seconds| seconds.to_string());
     let mut names = vec![("track_name", &*query.title), ("artist_name", &*query.artist)];
     names.extend(query.album.as_deref().map(|album| ("album_name", album)));
     names.extend(seconds_text.as_deref().map(|seconds| ("duration", seconds)));
-    if let Some(found) = service.get::<LrclibRecord>("api/get", &names).await?.and_then(lyrics) {
+    if let Some(found) = service.get("api/get", &names, lyrics).await?.flatten() {
         return Ok(Some(found));
     }
     let found = search(service, query).await?;
@@ -49,13 +49,16 @@ pub async fn find(service: &RemoteService, query: &SongQuery) -> Result<Option<T
 }
 
 /// Searches for a song; the results have its title and artist, those with times first.
-pub async fn search(service: &RemoteService, query: &SongQuery) -> Result<Vec<TrackLyrics>, SourceUnavailable> {
+pub async fn search(service: &RemoteService, query: &SongQuery) -> Result<Vec<TrackLyrics>, SourceFailure> {
     let names = [("track_name", &*query.title), ("artist_name", &*query.artist)];
-    let records = service.get::<Vec<LrclibRecord>>("api/search", &names).await?.unwrap_or_default();
-    let mut found: Vec<_> =
-        records.into_iter().take(MAX_RECORDS).filter_map(lyrics).filter(|lyrics| is_song(lyrics, query)).collect();
-    found.sort_by_key(|lyrics| !lyrics.texts.iter().any(|text| text.is_synced));
-    Ok(found)
+    let wanted = query.clone();
+    let read = move |records: Vec<LrclibRecord>| {
+        let records = records.into_iter().take(MAX_RECORDS).filter_map(lyrics);
+        let mut found: Vec<_> = records.filter(|lyrics| is_song(lyrics, &wanted)).collect();
+        found.sort_by_key(|lyrics| !lyrics.texts.iter().any(|text| text.is_synced));
+        found
+    };
+    Ok(service.get("api/search", &names, read).await?.unwrap_or_default())
 }
 
 fn is_song(lyrics: &TrackLyrics, query: &SongQuery) -> bool {

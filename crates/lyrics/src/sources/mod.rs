@@ -11,6 +11,8 @@ pub mod titles;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use primitives::blocking_calls::BlockingCallError;
+
 /// A source of lyrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
@@ -43,7 +45,22 @@ impl LyricsSource {
     }
 }
 
-/// The source cannot be asked at the moment; the reason is in the log.
+/// Failure of a source to give an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the source does not answer")]
-pub struct SourceUnavailable;
+pub enum SourceFailure {
+    /// It does not answer, or its answer cannot be read; the reason is in the log.
+    #[error("the source does not answer")]
+    Unavailable,
+    /// Too much is asked of this node at once: the source was not asked.
+    #[error("too many lyrics are looked up at once")]
+    Busy,
+}
+
+impl From<BlockingCallError> for SourceFailure {
+    fn from(error: BlockingCallError) -> Self {
+        match error {
+            BlockingCallError::TimedOut => Self::Busy,
+            BlockingCallError::Panicked => Self::Unavailable,
+        }
+    }
+}

@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, StatusCode, header};
+use http::{HeaderMap, Method, StatusCode, header};
 use reqwest::{Client, Response};
 use url::Url;
 
-use super::SourceUnavailable;
+use super::SourceFailure;
 use primitives::clock::monotonic_now;
 use primitives::failure_log::{FailureLog, chain, line};
 use s3::listing::{self, ListedObject};
@@ -64,9 +64,16 @@ impl ObjectReader {
     }
 
     /// Reads an object of at most `most` bytes; `None` where it is not there, or is larger.
-    pub async fn read(&self, bucket: &TrackBucket, key: &str, most: usize) -> Result<Option<Bytes>, SourceUnavailable> {
-        let Some(response) = self.get(bucket, key, &HeaderMap::new()).await? else { return Ok(None) };
+    pub async fn read(&self, bucket: &TrackBucket, key: &str, most: usize) -> Result<Option<Bytes>, SourceFailure> {
+        let object = UnsignedRequest { head: false, bucket: &bucket.name, key };
+        let Some(response) = self.send(bucket, &object, &HeaderMap::new()).await? else { return Ok(None) };
         self.body(response, most).await
+    }
+
+    /// Returns true where there is an object.
+    pub async fn exists(&self, bucket: &TrackBucket, key: &str) -> Result<bool, SourceFailure> {
+        let object = UnsignedRequest { head: true, bucket: &bucket.name, key };
+        Ok(self.send(bucket, &object, &HeaderMap::new()).await?.is_some())
     }
 
     /// Reads a range of an object, which must still have `etag` if there is one; `None` where it is not there, has changed, or
@@ -77,19 +84,20 @@ impl ObjectReader {
         key: &str,
         range: &ByteRange,
         etag: Option<&str>,
-    ) -> Result<Option<ObjectPart>, SourceUnavailable> {
+    ) -> Result<Option<ObjectPart>, SourceFailure> {
         let mut headers = HeaderMap::new();
         let (text, most) = match range {
             ByteRange::Head(length) => (format!("bytes=0-{}", length.saturating_sub(1)), *length),
             ByteRange::Tail(length) => (format!("bytes=-{length}"), *length),
             ByteRange::Span(from, to) => (format!("bytes={from}-{}", to.saturating_sub(1)), to.saturating_sub(*from)),
         };
-        let value = |text: &str| text.parse().map_err(|_| SourceUnavailable);
+        let value = |text: &str| text.parse().map_err(|_| SourceFailure::Unavailable);
         headers.insert(header::RANGE, value(&text)?);
         if let Some(etag) = etag {
             headers.insert(header::IF_MATCH, value(etag)?);
         }
-        let Some(response) = self.get(bucket, key, &headers).await? else { return Ok(None) };
+        let object = UnsignedRequest { head: false, bucket: &bucket.name, key };
+        let Some(response) = self.send(bucket, &object, &headers).await? else { return Ok(None) };
         let etag = text_of(&response, header::ETAG);
         // Without a range in the answer it is the whole object: more than was asked for is not read.
         let total = text_of(&response, header::CONTENT_RANGE);
@@ -100,11 +108,7 @@ impl ObjectReader {
     }
 
     /// Lists the first objects whose keys begin with `prefix`; `None` where the keys may not list.
-    pub async fn list(
-        &self,
-        bucket: &TrackBucket,
-        prefix: &str,
-    ) -> Result<Option<Vec<ListedObject>>, SourceUnavailable> {
+    pub async fn list(&self, bucket: &TrackBucket, prefix: &str) -> Result<Option<Vec<ListedObject>>, SourceFailure> {
         let url =
             bucket.signer.sign_listing(&bucket.name, prefix, "").map_err(|error| self.failed(&error.to_string()))?;
         let response = self.client.get(url).timeout(self.timeout).send().await;
@@ -123,14 +127,14 @@ impl ObjectReader {
         page.map(|page| Some(page.objects)).ok_or_else(|| self.failed("the listing cannot be read"))
     }
 
-    async fn get(
+    /// Sends a request; `None` where the object is not there, or not as it is asked for.
+    async fn send(
         &self,
         bucket: &TrackBucket,
-        key: &str,
+        object: &UnsignedRequest<'_>,
         headers: &HeaderMap,
-    ) -> Result<Option<Response>, SourceUnavailable> {
-        let object = UnsignedRequest { head: false, bucket: &bucket.name, key };
-        let mut response = self.get_once(bucket, &object, headers).await?;
+    ) -> Result<Option<Response>, SourceFailure> {
+        let mut response = self.send_once(bucket, object, headers).await?;
         // With other keys or another clock it may be let in.
         if response.status() == StatusCode::FORBIDDEN {
             let date = text_of(&response, header::DATE).and_then(|date| httpdate::parse_http_date(&date).ok());
@@ -139,8 +143,8 @@ impl ObjectReader {
             // It reads files.
             let reloaded = tokio::task::spawn_blocking(move || signer.reload_credentials()).await;
             if is_other_clock || reloaded.is_ok_and(|is_new| is_new) {
-                bucket.signer.forget(&object);
-                response = self.get_once(bucket, &object, headers).await?;
+                bucket.signer.forget(object);
+                response = self.send_once(bucket, object, headers).await?;
             }
         }
         match response.status() {
@@ -154,22 +158,23 @@ impl ObjectReader {
         }
     }
 
-    async fn get_once(
+    async fn send_once(
         &self,
         bucket: &TrackBucket,
         object: &UnsignedRequest<'_>,
         headers: &HeaderMap,
-    ) -> Result<Response, SourceUnavailable> {
+    ) -> Result<Response, SourceFailure> {
         let signed = bucket.signer.sign(object).map_err(|error| self.failed(&error.to_string()))?;
         let url = request_url(bucket.signer.endpoint(), &signed.request.head);
         let url = url.ok_or_else(|| self.failed("the key makes no URL"))?;
-        let sent = self.client.get(url).headers(headers.clone()).timeout(self.timeout).send().await;
+        let method = if object.head { Method::HEAD } else { Method::GET };
+        let sent = self.client.request(method, url).headers(headers.clone()).timeout(self.timeout).send().await;
         // Without the URL, which is a credential.
         sent.map_err(|error| self.failed(line(&chain(&error.without_url()))))
     }
 
     /// Reads a body; `None` where it has more than `most` bytes.
-    async fn body(&self, mut response: Response, most: usize) -> Result<Option<Bytes>, SourceUnavailable> {
+    async fn body(&self, mut response: Response, most: usize) -> Result<Option<Bytes>, SourceFailure> {
         if response.content_length().is_some_and(|length| length > most as u64) {
             return Ok(None);
         }
@@ -188,11 +193,11 @@ impl ObjectReader {
         Ok(Some(body.freeze()))
     }
 
-    fn failed(&self, error: &str) -> SourceUnavailable {
+    fn failed(&self, error: &str) -> SourceFailure {
         if self.failures.is_news(error, monotonic_now()) {
             tracing::warn!(error, "an object could not be read for lyrics");
         }
-        SourceUnavailable
+        SourceFailure::Unavailable
     }
 }
 

@@ -1,16 +1,19 @@
 //! Client of a service outside: a GET within a time limit, answers within a bound, left alone after failures and for as long as
 //! it asks for.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use http::{HeaderMap, StatusCode, header};
 use parking_lot::Mutex;
 use reqwest::{Client, Response};
 use serde::de::DeserializeOwned;
+use tokio::sync::Semaphore;
 use url::Url;
 
-use super::{LyricsSource, SourceUnavailable};
+use super::{LyricsSource, SourceFailure};
 use crate::settings::ServiceSettings;
+use primitives::blocking_calls::BlockingCalls;
 use primitives::clock::{Clock, monotonic_now};
 use primitives::failure_log::{FailureLog, chain, line};
 
@@ -24,6 +27,8 @@ const OPEN_TIME: Duration = Duration::from_secs(30);
 const DEFAULT_PAUSE: Duration = Duration::from_secs(60);
 /// Longest time that it may ask for.
 const MAX_PAUSE: Duration = Duration::from_secs(3600);
+/// Most questions that are under way at once, each with an answer of [`MAX_BODY_BYTES`] in memory.
+const MAX_QUESTIONS: usize = 16;
 /// Name under which services know this client.
 const USER_AGENT: &str = concat!("Tidegate/", env!("CARGO_PKG_VERSION"), " (https://github.com/tidegate/tidegate)");
 
@@ -33,28 +38,34 @@ pub struct RemoteService {
     client: Client,
     settings: ServiceSettings,
     state: Mutex<BreakerState>,
+    questions: Semaphore,
+    parser: Arc<BlockingCalls>,
     failures: FailureLog,
     clock: Clock,
 }
 
-/// Failures in a row, and the time until which nothing is asked.
+/// Failures of the service in a row, and the times until which nothing is asked.
 #[derive(Debug, Default)]
 struct BreakerState {
     failures: u32,
-    closed_until: Option<Instant>,
+    open_until: Option<Instant>,
+    /// Time until which it wants to be left alone, whatever it answers to questions that were under way then.
+    paused_until: Option<Instant>,
 }
 
 impl BreakerState {
     /// Returns true where it may be asked now. Where it was left alone, one request in [`OPEN_TIME`] tries.
     fn admits(&mut self, now: Instant) -> bool {
-        match self.closed_until {
-            Some(until) if now < until => false,
-            Some(_) => {
-                self.closed_until = Some(now + OPEN_TIME);
-                true
-            }
-            None => true,
+        if [self.open_until, self.paused_until].into_iter().flatten().any(|until| now < until) {
+            return false;
         }
+        let was_paused = self.paused_until.take().is_some();
+        self.open_until = (was_paused || self.open_until.is_some()).then_some(now + OPEN_TIME);
+        true
+    }
+
+    fn record_answer(&mut self) {
+        (self.failures, self.open_until) = (0, None);
     }
 
     fn record_failure(&mut self, failure: &RequestFailure, now: Instant) {
@@ -62,70 +73,95 @@ impl BreakerState {
             RequestFailure::Failed(_) => {
                 self.failures += 1;
                 if self.failures >= MAX_FAILURES {
-                    self.closed_until = Some(now + OPEN_TIME);
+                    self.open_until = Some(now + OPEN_TIME);
                 }
             }
-            RequestFailure::Throttled(pause) => self.closed_until = Some(now + *pause),
+            // The service works, and another question has another answer.
+            RequestFailure::Unreadable(_) => self.record_answer(),
+            RequestFailure::Throttled(pause) => {
+                self.paused_until = self.paused_until.max(Some(now + *pause));
+            }
         }
     }
 }
 
 /// Failure of a request.
 enum RequestFailure {
-    /// The service does not work.
+    /// The service does not work: no connection, no answer in time, or a status of the server's own.
     Failed(String),
+    /// It answers, and not in a way that can be read: too much, another form, or a refusal of this question.
+    Unreadable(String),
     /// It asks to be left alone for a time.
     Throttled(Duration),
 }
 
 impl RemoteService {
     /// Creates a client of `source` over `client`, which must follow no redirects.
-    pub fn new(source: LyricsSource, settings: ServiceSettings, client: Client, clock: Clock) -> Self {
-        Self { source, client, settings, state: Mutex::default(), failures: FailureLog::default(), clock }
+    pub fn new(
+        source: LyricsSource,
+        settings: ServiceSettings,
+        client: Client,
+        parser: Arc<BlockingCalls>,
+        clock: Clock,
+    ) -> Self {
+        let (state, questions, failures) = (Mutex::default(), Semaphore::new(MAX_QUESTIONS), FailureLog::default());
+        Self { source, client, settings, state, questions, parser, failures, clock }
     }
 
-    /// GETs `path` below the service's address; `None` where the answer is 404.
-    pub async fn get<T: DeserializeOwned>(
+    /// GETs `path` below the service's address, and returns what `read` makes of the answer; `None` where it is 404.
+    pub async fn get<T, U>(
         &self,
         path: &str,
         query: &[(&str, &str)],
-    ) -> Result<Option<T>, SourceUnavailable> {
+        read: impl FnOnce(T) -> U + Send + 'static,
+    ) -> Result<Option<U>, SourceFailure>
+    where
+        T: DeserializeOwned,
+        U: Send + 'static,
+    {
+        // It is never closed.
+        let permit = tokio::time::timeout(self.settings.timeout, self.questions.acquire()).await;
+        let _permit = permit.map_err(|_| SourceFailure::Busy)?.map_err(|_| SourceFailure::Busy)?;
         if !self.state.lock().admits(monotonic_now()) {
-            return Err(SourceUnavailable);
+            return Err(SourceFailure::Unavailable);
         }
         let asked = tokio::time::timeout(self.settings.timeout, self.ask(path, query)).await;
         let answer = asked.unwrap_or_else(|_| Err(RequestFailure::Failed("no answer in time".to_owned())));
-        let now = monotonic_now();
-        match answer {
-            Ok(answer) => {
-                *self.state.lock() = BreakerState::default();
-                if self.failures.is_over(now) {
-                    tracing::info!(service = self.source.name(), "the service of lyrics answers again");
-                }
-                Ok(answer)
-            }
-            Err(failure) => {
-                self.record_failure(&failure, now);
-                Err(SourceUnavailable)
+        let body = answer.map_err(|failure| self.fail(&failure))?;
+        self.state.lock().record_answer();
+        let mut answer = None;
+        if let Some(body) = body {
+            // Anybody may publish a record that takes long to be read.
+            answer = self.parser.run(move || serde_json::from_slice(&body).ok().map(read)).await?;
+            if answer.is_none() {
+                let words = "the answer is not JSON of the known form".to_owned();
+                return Err(self.fail(&RequestFailure::Unreadable(words)));
             }
         }
+        if self.failures.is_over(monotonic_now()) {
+            tracing::info!(service = self.source.name(), "the service of lyrics answers again");
+        }
+        Ok(answer)
     }
 
-    fn record_failure(&self, failure: &RequestFailure, now: Instant) {
+    fn fail(&self, failure: &RequestFailure) -> SourceFailure {
+        let now = monotonic_now();
         self.state.lock().record_failure(failure, now);
         let words = match failure {
-            RequestFailure::Failed(words) => words,
+            RequestFailure::Failed(words) | RequestFailure::Unreadable(words) => words,
             RequestFailure::Throttled(_) => "status 429",
         };
         // Never with the address: it says what users listen to, and may hold a key of the operator.
         if self.failures.is_news(words, now) {
             tracing::warn!(error = words, service = self.source.name(), "a service of lyrics gives no answer");
         }
+        SourceFailure::Unavailable
     }
 
-    async fn ask<T: DeserializeOwned>(&self, path: &str, query: &[(&str, &str)]) -> Result<Option<T>, RequestFailure> {
-        let failed = |words: &str| RequestFailure::Failed(words.to_owned());
-        let url = url(&self.settings.url, path, query).ok_or_else(|| failed("the address takes no path"))?;
+    /// Returns the body of the answer; `None` where it is 404.
+    async fn ask(&self, path: &str, query: &[(&str, &str)]) -> Result<Option<Vec<u8>>, RequestFailure> {
+        let url = url(&self.settings.url, path, query);
+        let url = url.ok_or_else(|| RequestFailure::Failed("the address takes no path".to_owned()))?;
         let request = self.client.get(url).timeout(self.settings.timeout).headers(client_headers());
         let request = match &self.settings.token {
             Some(token) => request.bearer_auth(token.expose()),
@@ -137,16 +173,19 @@ impl RemoteService {
             StatusCode::OK => {}
             StatusCode::NOT_FOUND => return Ok(None),
             StatusCode::TOO_MANY_REQUESTS => return Err(RequestFailure::Throttled(self.pause(&response))),
-            status => return Err(RequestFailure::Failed(format!("status {}", status.as_u16()))),
+            status if status.is_server_error() => {
+                return Err(RequestFailure::Failed(format!("status {}", status.as_u16())));
+            }
+            status => return Err(RequestFailure::Unreadable(format!("status {}", status.as_u16()))),
         }
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(sent)? {
             if body.len() + chunk.len() > MAX_BODY_BYTES {
-                return Err(failed("the answer is longer than 1 MiB"));
+                return Err(RequestFailure::Unreadable("the answer is longer than 1 MiB".to_owned()));
             }
             body.extend_from_slice(&chunk);
         }
-        serde_json::from_slice(&body).map(Some).map_err(|_| failed("the answer is not JSON of the known form"))
+        Ok(Some(body))
     }
 
     /// Returns the time that a 429 asks for (RFC 9110 §10.2.3): seconds, or a date.
@@ -199,6 +238,21 @@ mod tests {
         let later = now + OPEN_TIME;
         assert!(service.admits(later) && !service.admits(later), "one tries");
         service.record_failure(&RequestFailure::Throttled(Duration::from_secs(300)), later);
+        // The answer to a question that was under way when it asked to be left alone.
+        service.record_answer();
         assert!(!service.admits(later + Duration::from_secs(299)) && service.admits(later + Duration::from_secs(300)));
+        service.record_answer();
+        assert!(service.admits(later + Duration::from_secs(300)), "it works");
+    }
+
+    #[test]
+    fn answers_that_cannot_be_read_are_no_failures_of_the_service() {
+        let mut service = BreakerState::default();
+        let now = monotonic_now();
+        for _ in 0..10 * MAX_FAILURES {
+            assert!(service.admits(now));
+            service.record_failure(&RequestFailure::Unreadable("too long".to_owned()), now);
+        }
+        assert!(service.admits(now));
     }
 }

@@ -1,9 +1,10 @@
 //! Files beside a track: `Song.lrc` beside `Song.mp3`, `Song.ru.lrc` in another language, `Song.ja-Latn.pronunciation.lrc` as
 //! it is pronounced.
 
-use super::SourceUnavailable;
+use super::SourceFailure;
 use super::object_reader::{ObjectReader, TrackBucket};
 use crate::text::{self, MAX_TEXT_BYTES, ParsedLyrics, TextBudget, TextFormat, TextKind, is_language};
+use primitives::blocking_calls::BlockingCalls;
 
 /// Most files of a track that are read.
 const MAX_FILES: usize = 8;
@@ -21,10 +22,11 @@ struct SidecarFile {
 /// `None` where there are none with a text in them.
 pub async fn read(
     reader: &ObjectReader,
+    parser: &BlockingCalls,
     bucket: &TrackBucket,
     key: &str,
     formats: &[TextFormat],
-) -> Result<Option<ParsedLyrics>, SourceUnavailable> {
+) -> Result<Option<ParsedLyrics>, SourceFailure> {
     let Some(stem) = stem(key) else { return Ok(None) };
     let listed = reader.list(bucket, &format!("{stem}.")).await?;
     let files = match listed {
@@ -49,7 +51,14 @@ pub async fn read(
             continue;
         }
         let Some(bytes) = reader.read(bucket, &file.key, MAX_TEXT_BYTES).await? else { continue };
-        match (text::parse(&bytes, Some(file.format), file.lang.as_deref(), &mut budget), &mut lyrics) {
+        let parse = move || {
+            let mut budget = budget;
+            let parsed = text::parse(&bytes, Some(file.format), file.lang.as_deref(), &mut budget);
+            (parsed, budget)
+        };
+        let parsed;
+        (parsed, budget) = parser.run(parse).await?;
+        match (parsed, &mut lyrics) {
             (Ok(parsed), None) => lyrics = Some(parsed),
             (Ok(parsed), Some(known)) => add(known, parsed, kind),
             (Err(reason), _) => tracing::info!(%reason, "a file of lyrics beside a track is not read"),

@@ -103,6 +103,20 @@ fn ttml_has_words_translations_and_pronunciations() {
 }
 
 #[test]
+fn a_key_of_a_line_has_so_many_bytes_and_a_longer_one_is_none() {
+    let text = |key: &str| {
+        format!(
+            r#"<tt><head><translation xml:lang="en"><text for="{key}">a&lt;{}<i>b</i></text><text for="{key}">c</text></translation></head>
+            <body><p key="{key}">x</p></body></tt>"#,
+            "&amp;".repeat(3)
+        )
+    };
+    let found = read(&text(&"k".repeat(256)));
+    assert_eq!(shown(&found.texts[1]), ["?-? a<&&&bc"], "its pieces in their order");
+    assert_eq!(read(&text(&"k".repeat(257))).texts.len(), 1, "no line has that key");
+}
+
+#[test]
 fn xml_that_would_become_more_than_its_bytes_is_refused() {
     let bomb = r#"<!DOCTYPE tt [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;">]><tt><body><p>&b;</p></body></tt>"#;
     let external = r#"<!DOCTYPE tt SYSTEM "file:///etc/passwd"><tt><body><p>x</p></body></tt>"#;

@@ -19,6 +19,8 @@ use primitives::markup::to_plain_line;
 const MAX_DEPTH: usize = 32;
 /// Most texts of a file.
 const MAX_TEXTS: usize = 8;
+/// Longest key of a line, in bytes: a longer one is none, as keys are copied and compared.
+const MAX_KEY_BYTES: usize = 256;
 /// Elements within a paragraph whose text is not the line's own.
 const TRANSLATION_ROLE: &str = "x-translation";
 const PRONUNCIATION_ROLE: &str = "x-roman";
@@ -82,6 +84,13 @@ struct OpenLine {
     asides: Vec<(usize, String)>,
 }
 
+/// A line of a group in the head, while it is open: its pieces of text are many, so its key is copied once, at its end.
+struct HeadText {
+    group: usize,
+    key: String,
+    text: String,
+}
+
 #[derive(Default)]
 struct Document {
     is_ttml: bool,
@@ -92,7 +101,7 @@ struct Document {
     kinds: Vec<AsideKind>,
     /// Texts of the head by their group and the key of their line.
     of_head: HashMap<(usize, String), String>,
-    head_line: Option<(usize, String)>,
+    open_head_text: Option<HeadText>,
 }
 
 impl Document {
@@ -118,7 +127,8 @@ impl Document {
             b"transliteration" => self.group(element, TextKind::Pronunciation),
             b"text" => match within {
                 Some(Element::Group(group)) => {
-                    self.head_line = attribute(element, b"for").map(|key| (group, key));
+                    let text = |key| HeadText { group, key, text: String::new() };
+                    self.open_head_text = line_key(element, b"for").map(text);
                     Element::GroupLine
                 }
                 _ => Element::Other,
@@ -143,7 +153,7 @@ impl Document {
             end_ms: end.map(|end| end.max(start.unwrap_or_default())),
             ..LyricsLine::default()
         };
-        self.lines.push(OpenLine { key: attribute(element, b"key"), line, ..OpenLine::default() });
+        self.lines.push(OpenLine { key: line_key(element, b"key"), line, ..OpenLine::default() });
         Element::Line
     }
 
@@ -179,15 +189,17 @@ impl Document {
     }
 
     fn end(&mut self) {
-        if self.depth.pop() == Some(Element::GroupLine) {
-            self.head_line = None;
+        if self.depth.pop() == Some(Element::GroupLine)
+            && let Some(HeadText { group, key, text }) = self.open_head_text.take()
+        {
+            self.of_head.entry((group, key)).or_default().push_str(&text);
         }
     }
 
     fn text(&mut self, text: &str) {
         if self.depth.contains(&Element::GroupLine) {
-            if let Some(place) = &self.head_line {
-                self.of_head.entry(place.clone()).or_default().push_str(text);
+            if let Some(open) = &mut self.open_head_text {
+                open.text.push_str(text);
             }
             return;
         }
@@ -301,6 +313,11 @@ fn text(kind: TextKind, lang: Option<String>, mut lines: Vec<LyricsLine>) -> Lyr
         }
     }
     LyricsText { kind, lang, is_synced, lines }
+}
+
+/// The key of a line; `None` where it is longer than [`MAX_KEY_BYTES`].
+fn line_key(element: &BytesStart<'_>, name: &[u8]) -> Option<String> {
+    attribute(element, name).filter(|key| key.len() <= MAX_KEY_BYTES)
 }
 
 /// The value of an attribute, whatever its namespace.

@@ -50,7 +50,8 @@ const CHANGE: &str = "UPDATE playback_settings SET
 /// Drops the channels that were not used for the longest time, beyond the most. The one that all users have stays.
 const DROP_CHANNELS: &str = "DELETE FROM playback_settings WHERE user_id = $1 AND channel_id <> 'main'
     AND channel_id NOT IN (SELECT channel_id FROM playback_settings WHERE user_id = $1 AND channel_id <> 'main'
-        ORDER BY updated_at DESC, channel_id LIMIT $2)";
+        ORDER BY updated_at DESC, channel_id LIMIT $2)
+    RETURNING channel_id";
 const TRACK_SPEED: &str = "SELECT speed_percent FROM playback_track_speeds WHERE user_id = $1 AND track_id = $2";
 const SET_TRACK_SPEED: &str = "INSERT INTO playback_track_speeds (user_id, track_id, speed_percent, updated_at)
     VALUES ($1, $2, $3, $4) ON CONFLICT (user_id, track_id)
@@ -156,19 +157,25 @@ impl ChannelStore {
     }
 
     /// Opens a channel, or marks it as used now. Of too many channels those that were not used for the longest time are
-    /// dropped.
-    pub async fn open(&self, key: &PlayerKey, now: UnixMillis) -> Result<ChannelSettings, Error> {
+    /// dropped; returns them beside the settings, since their players must go with them.
+    pub async fn open(&self, key: &PlayerKey, now: UnixMillis) -> Result<(ChannelSettings, Vec<PlayerKey>), Error> {
         let opened = self.write(MAKE, key, SettingsChange::default(), now).await?.ok_or(Error::Unavailable)?;
-        if !key.channel.is_main() {
-            let most = self.max_channels - 1;
-            let drop = async {
-                on!(&self.database, pool => {
-                    sqlx::query(DROP_CHANNELS).bind(key.user.as_str()).bind(most).execute(pool).await.map(drop)
-                })
-            };
-            self.run(drop).await?;
+        if key.channel.is_main() {
+            return Ok((opened, Vec::new()));
         }
-        Ok(opened)
+        let most = self.max_channels - 1;
+        let drop = async {
+            on!(&self.database, pool => {
+                let query = sqlx::query_scalar::<_, String>(DROP_CHANNELS).bind(key.user.as_str());
+                query.bind(most).fetch_all(pool).await
+            })
+        };
+        let dropped = self
+            .run(drop)
+            .await?
+            .into_iter()
+            .filter_map(|channel| Some(PlayerKey { user: key.user.clone(), channel: ChannelId::parse(&channel)? }));
+        Ok((opened, dropped.collect()))
     }
 
     async fn write(

@@ -6,7 +6,7 @@ use std::time::Duration;
 use fred::interfaces::{EventInterface, PubsubInterface};
 use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast::error::RecvError;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep, sleep_until};
 use uuid::Uuid;
 
 use super::channel::{ChannelId, PlayerKey};
@@ -24,6 +24,9 @@ const PUBLISH_TIMEOUT: Duration = Duration::from_millis(200);
 const SUBSCRIBE_TIMEOUT: Duration = Duration::from_secs(1);
 /// Interval between two tries to subscribe.
 const RETRY_INTERVAL: Duration = Duration::from_millis(250);
+/// Shortest time between two readings of everything for messages that were too many: it is unknown whose they were, and
+/// nobody shall have all be read again and again.
+const LAG_INTERVAL: Duration = Duration::from_secs(5);
 /// Longest message that is taken.
 const MAX_MESSAGE_BYTES: usize = 64 << 10;
 
@@ -85,13 +88,18 @@ impl EventRelay {
             self.subscribe(subscriber).await;
             // Events may have been published before the subscription.
             hub.resynchronize();
+            let (mut resynchronized, mut has_lagged) = (Instant::now(), false);
             loop {
                 tokio::select! {
                     message = messages.recv() => match message {
                         Ok(message) => self.dispatch(&message.value, hub),
-                        Err(RecvError::Lagged(_)) => hub.resynchronize(),
+                        Err(RecvError::Lagged(_)) => has_lagged = true,
                         Err(RecvError::Closed) => return,
                     },
+                    () = sleep_until(resynchronized + LAG_INTERVAL), if has_lagged => {
+                        hub.resynchronize();
+                        (resynchronized, has_lagged) = (Instant::now(), false);
+                    }
                     // A new connection knows nothing of subscriptions.
                     _ = connected.recv() => break,
                 }

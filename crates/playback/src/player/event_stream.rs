@@ -31,6 +31,7 @@ const COMMENT: &[u8] = b":\n\n";
 const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
 type PendingEnd = Pin<Box<dyn Future<Output = StreamEnd> + Send>>;
+type PendingSnapshot = Pin<Box<dyn Future<Output = Option<Vec<Bytes>>> + Send>>;
 
 /// Returns the answer with the events of `listener`, from `snapshot` on; it ends when `token_life` is over at the latest.
 pub async fn respond(
@@ -47,7 +48,7 @@ pub async fn respond(
     };
     let end = Box::pin(wait_for_end(service.clone(), user, generation, token_life));
     let waiting = std::iter::once(Bytes::from_static(BEGINNING)).chain(snapshot).collect();
-    let state = EventStream { service, listener, waiting, end };
+    let state = EventStream { service, listener, waiting, reading: None, end };
     let body = Body::from_stream(stream::unfold(Some(state), async |state| {
         let mut state = state?;
         let (frame, goes_on) = state.next().await?;
@@ -62,31 +63,51 @@ struct EventStream {
     service: PlayerService,
     listener: EventListener,
     waiting: VecDeque<Bytes>,
+    /// Reading of everything anew, while that is under way.
+    reading: Option<PendingSnapshot>,
     end: PendingEnd,
 }
 
 impl EventStream {
-    /// Returns the next bytes, and true if more can come; `None` ends the stream without a word.
+    /// Returns the next bytes, and true if more can come; `None` ends the stream without a word. Nothing is waited for without
+    /// the end of the stream beside it.
     async fn next(&mut self) -> Option<(Bytes, bool)> {
         loop {
             if let Some(frame) = self.waiting.pop_front() {
                 return Some((frame, true));
             }
-            let next = tokio::select! {
+            tokio::select! {
                 biased;
                 reason = &mut self.end => return Some(self.finish(reason)),
-                next = self.listener.next() => next,
-                () = tokio::time::sleep(COMMENT_INTERVAL) => return Some((Bytes::from_static(COMMENT), true)),
-            };
-            match next {
-                NextEvent::Frame(frame) => return Some((frame, true)),
-                NextEvent::Snapshot => match read_snapshot(&self.service, &self.listener).await {
+                frames = poll_reading(&mut self.reading) => match frames {
                     Some(frames) => self.waiting = frames.into(),
                     None => return Some(self.finish(StreamEnd::Unavailable)),
                 },
-                NextEvent::Slow => return None,
+                // What is read comes first: events that come meanwhile are newer.
+                next = self.listener.next(), if self.reading.is_none() => match next {
+                    NextEvent::Frame(frame) => return Some((frame, true)),
+                    NextEvent::Snapshot => self.reading = Some(self.read_snapshot()),
+                    NextEvent::Slow => return None,
+                },
+                () = tokio::time::sleep(COMMENT_INTERVAL) => return Some((Bytes::from_static(COMMENT), true)),
             }
         }
+    }
+
+    /// Begins to read everything anew; `None` if the stores do not answer for long.
+    fn read_snapshot(&self) -> PendingSnapshot {
+        let (service, user) = (self.service.clone(), self.listener.user().clone());
+        let channel = self.listener.channel().cloned();
+        Box::pin(async move {
+            for _ in 0..SNAPSHOT_ATTEMPTS {
+                if let Ok(frames) = service.snapshot(&user, channel.as_ref()).await {
+                    return Some(frames);
+                }
+                // One connection to Redis may be back before another.
+                tokio::time::sleep(SNAPSHOT_RETRY).await;
+            }
+            None
+        })
     }
 
     fn finish(&mut self, reason: StreamEnd) -> (Bytes, bool) {
@@ -95,16 +116,12 @@ impl EventStream {
     }
 }
 
-/// Reads everything anew; `None` if the stores do not answer for long.
-async fn read_snapshot(service: &PlayerService, listener: &EventListener) -> Option<Vec<Bytes>> {
-    for _ in 0..SNAPSHOT_ATTEMPTS {
-        if let Ok(frames) = service.snapshot(listener.user(), listener.channel()).await {
-            return Some(frames);
-        }
-        // One connection to Redis may be back before another.
-        tokio::time::sleep(SNAPSHOT_RETRY).await;
-    }
-    None
+/// Resolves when what is read is there, which is none of `reading` any more then. Can be dropped and called again.
+async fn poll_reading(reading: &mut Option<PendingSnapshot>) -> Option<Vec<Bytes>> {
+    let Some(pending) = reading else { return std::future::pending().await };
+    let frames = pending.await;
+    *reading = None;
+    frames
 }
 
 /// Resolves when a stream must end that began in this generation of its user's tokens.

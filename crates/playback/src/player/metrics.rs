@@ -9,7 +9,7 @@ use server_kit::telemetry::registration;
 pub struct PlayerMetrics {
     /// Reports that changed the player, or said that it goes on.
     pub reports_applied: IntCounter,
-    /// Late reports.
+    /// Late reports, and those of one track too many.
     pub reports_ignored: IntCounter,
     /// Reports that were answered by 503.
     pub reports_failed: IntCounter,

@@ -12,16 +12,22 @@ mod event_hub;
 mod event_relay;
 mod event_stream;
 mod inputs;
+mod item_limit;
 mod metrics;
 mod playback_events;
 mod record;
 mod routes;
 mod service;
 pub mod settings;
+mod snapshot;
 mod sound;
 mod store;
 mod sweep;
+#[cfg(test)]
+mod tests;
 mod view;
+
+use std::time::Duration;
 
 pub use routes::{report_routes, routes};
 pub use service::{PlayerService, PlayerServiceParts};
@@ -44,6 +50,9 @@ pub enum Error {
     /// The position is past the end of the item, whose length in milliseconds this is.
     #[error("the position is past the end of the track, which has {0} ms")]
     PastEnd(i64),
+    /// The user's players have begun so many items that the next one must wait this long.
+    #[error("players of this user begin too many tracks")]
+    TooManyItems(Duration),
     /// The user has so many open streams already.
     #[error("at most {0} streams of events may be open at once")]
     TooManyListeners(usize),

@@ -246,6 +246,7 @@ async fn events(
         (status = 413, description = "A body over 8 KiB"),
         (status = 415, description = "Neither application/json nor text/plain"),
         (status = 422, description = "A number out of range, or a title that is not plain text"),
+        (status = 429, description = "The user's players begin too many tracks; see Retry-After"),
         (status = 503, description = "Not taken: send the next one after Retry-After")))]
 async fn report(
     State(players): State<PlayerService>,
@@ -266,6 +267,7 @@ impl From<Error> for ApiError {
             Error::NoSuchChannel => Self::not_found(detail),
             Error::NothingPlays => Self::conflict(detail),
             Error::PastEnd(_) => Self::unprocessable(detail),
+            Error::TooManyItems(wait) => Self::too_many(detail, wait),
             Error::TooManyListeners(_) => Self::too_many(detail, LISTENER_RETRY),
         }
     }

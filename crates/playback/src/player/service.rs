@@ -2,19 +2,21 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use prometheus::Registry;
 use serde::Serialize;
+use tokio::sync::Semaphore;
 
 use super::Error;
-use super::channel::{ChannelId, PlayerKey};
+use super::channel::PlayerKey;
 use super::channel_store::{ChannelSettings, ChannelStore, SettingsChange};
-use super::event_hub::{EventHub, EventKind, EventListener};
+use super::event_hub::{EventHub, EventKind};
 use super::event_relay::EventRelay;
+use super::item_limit::ItemLimit;
 use super::metrics::{ChangeKind, PlayerMetrics};
 use super::playback_events::{self, TrackAction};
 use super::record::{PlayState, PlayerRecord, PlayerReport, ReportEffect};
 use super::settings::Settings;
+use super::snapshot::MAX_SNAPSHOTS;
 use super::sound::PlaybackSpeed;
 use super::store::{self, PlayerStore, PlayerStoreError, ReplaceOutcome};
 use super::sweep;
@@ -22,7 +24,7 @@ use super::view::{PlayerView, SeekView, SettingsView};
 use crate::reports::PlaybackReporter;
 use primitives::clock::{Clock, monotonic_now};
 use primitives::failure_log::FailureLog;
-use primitives::ids::{TrackId, UserId};
+use primitives::ids::TrackId;
 use primitives::lifecycle::BackgroundTasks;
 use primitives::unix_time::UnixMillis;
 use server_kit::api::event_stream::{event_frame, event_json};
@@ -59,9 +61,12 @@ pub struct PlayerService(pub(super) Arc<ServiceState>);
 /// State of the service.
 pub(super) struct ServiceState {
     pub(super) settings: Settings,
-    channels: ChannelStore,
+    pub(super) channels: ChannelStore,
     pub(super) players: Arc<dyn PlayerStore>,
-    hub: EventHub,
+    pub(super) hub: EventHub,
+    items: ItemLimit,
+    /// Room for reading what holds, of all listeners together.
+    pub(super) snapshots: Semaphore,
     relay: Option<EventRelay>,
     reporter: Option<PlaybackReporter>,
     pub(super) revocations: Option<Arc<TokenRevocations>>,
@@ -84,10 +89,12 @@ impl PlayerService {
         let relay = redis.clone().map(|redis| EventRelay::start(redis, hub.clone(), metrics.clone(), tasks));
         let this = Self(Arc::new(ServiceState {
             channels: ChannelStore::new(database, &settings),
-            players: store::open(redis),
+            players: store::open(redis, &settings),
             reporter: reporter.filter(|_| settings.publish_events),
             settings,
             hub,
+            items: ItemLimit::default(),
+            snapshots: Semaphore::new(MAX_SNAPSHOTS),
             relay,
             revocations,
             streams,
@@ -207,7 +214,7 @@ impl PlayerService {
         let taken = self.take_report(key, report).await;
         match &taken {
             Ok((true, _)) => metrics.reports_applied.inc(),
-            Ok((false, _)) | Err(Error::NoSuchChannel) => metrics.reports_ignored.inc(),
+            Ok((false, _)) | Err(Error::NoSuchChannel | Error::TooManyItems(_)) => metrics.reports_ignored.inc(),
             Err(_) => metrics.reports_failed.inc(),
         }
         taken
@@ -228,13 +235,19 @@ impl PlayerService {
                 (ReportEffect::NewItem | ReportEffect::Update, _) => {
                     let speed = match item_speed {
                         Some(speed) => speed,
-                        None => *item_speed.insert(self.open_item(key, &report.track).await?),
+                        None => {
+                            self.0.items.count(&key.user, monotonic_now()).map_err(Error::TooManyItems)?;
+                            *item_speed.insert(self.open_item(key, &report.track).await?)
+                        }
                     };
                     PlayerRecord::begin(before.as_ref(), report.clone(), speed, now)
                 }
             };
             if !self.replace(key, before.as_ref(), &next).await? {
                 continue;
+            }
+            if before.is_none() {
+                self.require_channel(key).await?;
             }
             if before.as_ref().is_none_or(|before| before.is_news(&next)) {
                 self.publish_player(key, &next).await;
@@ -245,10 +258,30 @@ impl PlayerService {
         Err(Error::Busy)
     }
 
-    /// Opens the channel for an item, and returns the item's speed.
+    /// Opens the channel for an item, and returns the item's speed. The players of channels that are dropped for it go first.
     async fn open_item(&self, key: &PlayerKey, track: &str) -> Result<PlaybackSpeed, Error> {
-        let settings = self.0.channels.open(key, self.now()).await?;
+        let (settings, dropped) = self.0.channels.open(key, self.now()).await?;
+        for dropped in &dropped {
+            self.remove_player(dropped).await?;
+        }
         Ok(self.0.channels.track_speed(&key.user, track).await?.unwrap_or(settings.speed))
+    }
+
+    /// Drops a new player whose channel was dropped between its opening and the player's first record, as happens to a user
+    /// who opens many at once: whoever has dropped the channel has found no player.
+    async fn require_channel(&self, key: &PlayerKey) -> Result<(), Error> {
+        match self.channel(key).await {
+            Ok(_) => Ok(()),
+            // Where that cannot be told it goes too, and the next report brings it back.
+            Err(error) => {
+                self.remove_player(key).await?;
+                Err(if error == Error::NoSuchChannel { Error::Busy } else { error })
+            }
+        }
+    }
+
+    async fn remove_player(&self, key: &PlayerKey) -> Result<(), Error> {
+        self.0.players.remove_player(key).await.map_err(|error| self.store_failed(&error))
     }
 
     /// Stops a player that has not reported for too long; returns false if it was changed meanwhile.
@@ -264,48 +297,8 @@ impl PlayerService {
         Ok(true)
     }
 
-    /// Adds a listener of a user's channel, or of all; returns it, and what holds now.
-    pub async fn listen(
-        &self,
-        user: &UserId,
-        channel: Option<ChannelId>,
-    ) -> Result<(EventListener, Vec<Bytes>), Error> {
-        // Before anything is read: what changes meanwhile comes after it.
-        let listener = self.0.hub.listen(user, channel)?;
-        let snapshot = self.snapshot(user, listener.channel()).await?;
-        Ok((listener, snapshot))
-    }
-
-    /// Returns the settings and the player of a channel, or of all channels of the user, as events.
-    pub async fn snapshot(&self, user: &UserId, channel: Option<&ChannelId>) -> Result<Vec<Bytes>, Error> {
-        let channels = match channel {
-            Some(channel) => {
-                vec![self.channel(&PlayerKey { user: user.clone(), channel: channel.clone() }).await?]
-            }
-            None => {
-                let mut channels = self.0.channels.list(user).await?;
-                if !channels.iter().any(|settings| settings.channel.is_main()) {
-                    channels.push(ChannelSettings::initial(ChannelId::main()));
-                }
-                channels
-            }
-        };
-        let mut frames = Vec::with_capacity(2 * channels.len());
-        for settings in channels {
-            let key = PlayerKey { user: user.clone(), channel: settings.channel.clone() };
-            let player = match self.player(&key).await? {
-                Some(record) => PlayerView::new(&key.channel, &record, self.now()),
-                None => PlayerView::idle(&settings),
-            };
-            let settings = SettingsView::new(&settings, None);
-            frames.push(event_frame(EventKind::Settings.name(), &event_json(&settings)));
-            frames.push(event_frame(EventKind::Player.name(), &event_json(&player)));
-        }
-        Ok(frames)
-    }
-
     /// Returns the settings of a channel of the user.
-    async fn channel(&self, key: &PlayerKey) -> Result<ChannelSettings, Error> {
+    pub(super) async fn channel(&self, key: &PlayerKey) -> Result<ChannelSettings, Error> {
         match self.0.channels.get(key).await? {
             Some(settings) => Ok(settings),
             None if key.channel.is_main() => Ok(ChannelSettings::initial(key.channel.clone())),

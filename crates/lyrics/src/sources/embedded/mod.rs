@@ -3,10 +3,12 @@
 mod sparse_reader;
 mod tags;
 
-use super::SourceUnavailable;
+use super::SourceFailure;
 use super::object_reader::{ByteRange, ObjectReader, TrackBucket};
 use sparse_reader::SparseReader;
 pub use tags::TrackTags;
+
+use primitives::blocking_calls::{BlockingCallError, BlockingCalls};
 
 /// Bytes that are read of the head and of the tail at first.
 const HEAD_BYTES: u64 = 128 << 10;
@@ -19,9 +21,10 @@ const MAX_REQUESTS: u32 = 8;
 /// Reads the tags of the track at `key`; `None` where the object is not there or no tags are found within the bounds.
 pub async fn read(
     reader: &ObjectReader,
+    parser: &BlockingCalls,
     bucket: &TrackBucket,
     key: &str,
-) -> Result<Option<TrackTags>, SourceUnavailable> {
+) -> Result<Option<TrackTags>, SourceFailure> {
     let Some(head) = reader.read_range(bucket, key, &ByteRange::Head(HEAD_BYTES), None).await? else { return Ok(None) };
     let etag = head.etag.clone();
     let mut file = SparseReader::new(head.size);
@@ -37,18 +40,29 @@ pub async fn read(
     let (mut step, mut requests) = (HEAD_BYTES, 2);
     loop {
         // Parsing takes time, and a file may be made to have it take more.
-        let parsed = tokio::task::spawn_blocking(move || {
-            let tags = tags::read(&mut file);
+        let parse = move || {
+            let tags = file.parse(tags::read);
             (tags, file)
-        });
-        // A parser that panics has read a bad file.
-        let Ok((tags, parsed)) = parsed.await else { return Ok(None) };
+        };
+        let (tags, parsed) = match parser.run(parse).await {
+            Ok(parsed) => parsed,
+            // A parser that panics has read a bad file.
+            Err(BlockingCallError::Panicked) => return Ok(None),
+            Err(BlockingCallError::TimedOut) => return Err(SourceFailure::Busy),
+        };
         file = parsed;
+        if file.is_too_slow() {
+            // It is known then that the file has none that can be read, until it changes.
+            tracing::info!("the tags of a track take too long to be read");
+        }
         let Some(missing) = file.take_missing() else { return Ok(tags) };
         if requests >= MAX_REQUESTS || file.known_bytes() >= MAX_BYTES {
             // Without the length and the like, which need frames from all over the file, tags may still be read.
-            let parsed = tokio::task::spawn_blocking(move || tags::read_without_properties(&mut file));
-            return Ok(parsed.await.ok().flatten());
+            return match parser.run(move || file.parse(tags::read_without_properties)).await {
+                Ok(tags) => Ok(tags),
+                Err(BlockingCallError::Panicked) => Ok(None),
+                Err(BlockingCallError::TimedOut) => Err(SourceFailure::Busy),
+            };
         }
         (requests, step) = (requests + 1, (step * 2).min(MAX_BYTES - file.known_bytes()));
         let span = ByteRange::Span(missing, file.end_of_gap(missing).min(missing + step));

@@ -1,11 +1,16 @@
 //! A file of which some ranges are known. Reading in a gap fails, and the gap is remembered.
 
 use std::io::{Error, ErrorKind, Read, Result, Seek, SeekFrom};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
+use primitives::clock::monotonic_now;
+
 /// Most reads and seeks of one parse: a file that has its parser go round in circles ends there.
 const MAX_OPERATIONS: u32 = 2_000_000;
+/// Time of all parses of one file together: one whose reads are large ends there.
+const MAX_PARSE_TIME: Duration = Duration::from_secs(2);
 
 /// A file with gaps.
 #[derive(Debug)]
@@ -16,12 +21,43 @@ pub struct SparseReader {
     position: u64,
     missing: Option<u64>,
     operations: u32,
+    /// Time that parses have left.
+    time_left: Duration,
+    deadline: Option<Instant>,
+    is_too_slow: bool,
 }
 
 impl SparseReader {
     /// A file of `size` bytes of which nothing is known.
     pub fn new(size: u64) -> Self {
-        Self { known: Vec::new(), size, position: 0, missing: None, operations: 0 }
+        Self {
+            known: Vec::new(),
+            size,
+            position: 0,
+            missing: None,
+            operations: 0,
+            time_left: MAX_PARSE_TIME,
+            deadline: None,
+            is_too_slow: false,
+        }
+    }
+
+    /// Returns what `parse` makes of the file. Where all parses together take longer than [`MAX_PARSE_TIME`] reading fails, and
+    /// nothing is missing any more.
+    pub fn parse<T>(&mut self, parse: impl FnOnce(&mut Self) -> T) -> T {
+        let deadline = monotonic_now() + self.time_left;
+        (self.position, self.operations, self.deadline) = (0, 0, Some(deadline));
+        let parsed = parse(self);
+        self.time_left = deadline.saturating_duration_since(monotonic_now());
+        if self.is_too_slow {
+            self.missing = None;
+        }
+        parsed
+    }
+
+    /// Returns true if the time of the parses was not enough.
+    pub fn is_too_slow(&self) -> bool {
+        self.is_too_slow
     }
 
     /// Adds the bytes from `start` on.
@@ -30,9 +66,8 @@ impl SparseReader {
         self.known.insert(at, (start, bytes));
     }
 
-    /// Returns the first byte that was wanted and is not known, and begins anew.
+    /// Returns the first byte that was wanted and is not known.
     pub fn take_missing(&mut self) -> Option<u64> {
-        (self.position, self.operations) = (0, 0);
         self.missing.take()
     }
 
@@ -48,7 +83,8 @@ impl SparseReader {
 
     fn count_operation(&mut self) -> Result<()> {
         self.operations += 1;
-        match self.operations > MAX_OPERATIONS {
+        self.is_too_slow |= self.deadline.is_some_and(|deadline| monotonic_now() >= deadline);
+        match self.is_too_slow || self.operations > MAX_OPERATIONS {
             true => Err(Error::other("too many reads")),
             false => Ok(()),
         }
@@ -109,8 +145,25 @@ mod tests {
         assert_eq!((file.take_missing(), file.end_of_gap(3), file.known_bytes()), (Some(3), 7, 6));
         file.insert(3, Bytes::from_static(b"3456"));
         let mut all = Vec::new();
-        file.read_to_end(&mut all).expect("all is known");
+        file.parse(|file| file.read_to_end(&mut all)).expect("all is known, from the beginning on");
         assert_eq!((all.as_slice(), file.take_missing()), (&b"0123456789"[..], None));
-        assert!(file.seek(SeekFrom::Current(-1)).is_err());
+        assert!(file.seek(SeekFrom::Current(-11)).is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn all_parses_of_a_file_have_one_time() {
+        let mut file = SparseReader::new(1 << 20);
+        file.insert(0, Bytes::from_static(b"012"));
+        let mut buffer = [0; 3];
+        assert!(file.parse(|file| file.read_exact(&mut buffer)).is_ok());
+        assert!(file.parse(|file| file.seek(SeekFrom::Start(9)).and_then(|_| file.read_exact(&mut buffer))).is_err());
+        assert_eq!((file.take_missing(), file.is_too_slow()), (Some(9), false));
+        let slow = file.parse(|file| {
+            file.deadline = Some(monotonic_now());
+            file.read_exact(&mut buffer)
+        });
+        assert!(slow.is_err());
+        assert_eq!((file.take_missing(), file.is_too_slow()), (None, true), "no more of it is asked for");
+        assert!(file.parse(|file| file.read_exact(&mut buffer)).is_err(), "the next one has no more time");
     }
 }

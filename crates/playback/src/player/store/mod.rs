@@ -10,6 +10,7 @@ use async_trait::async_trait;
 
 use super::channel::PlayerKey;
 use super::record::PlayerRecord;
+use super::settings::Settings;
 use memory::MemoryPlayerStore;
 use primitives::unix_time::UnixMillis;
 use redis::RedisPlayerStore;
@@ -27,7 +28,7 @@ pub enum ReplaceOutcome {
     Replaced,
     /// Another one was stored meanwhile: read it and try again.
     Changed,
-    /// There is no room for another player.
+    /// There is no room for another player, or for another one of this user.
     Full,
 }
 
@@ -55,12 +56,15 @@ pub trait PlayerStore: Send + Sync {
 
     /// Drops a player whose record is still the one of revision `known`, or is gone.
     async fn drop_player(&self, key: &PlayerKey, known: Option<u64>) -> Result<(), PlayerStoreError>;
+
+    /// Drops a player, whatever its record is by now.
+    async fn remove_player(&self, key: &PlayerKey) -> Result<(), PlayerStoreError>;
 }
 
 /// Creates the store: over Redis where there is one, else in memory.
-pub fn open(redis: Option<Redis>) -> Arc<dyn PlayerStore> {
+pub fn open(redis: Option<Redis>, settings: &Settings) -> Arc<dyn PlayerStore> {
     match redis {
         Some(redis) => Arc::new(RedisPlayerStore::new(redis)),
-        None => Arc::new(MemoryPlayerStore::default()),
+        None => Arc::new(MemoryPlayerStore::new(settings)),
     }
 }

@@ -45,6 +45,12 @@ impl RedisPlayerStore {
         self.0.key(RedisKey::Player { user: key.user.as_str(), channel: key.channel.as_str() })
     }
 
+    async fn drop_deadline(&self, key: &PlayerKey) -> Result<(), PlayerStoreError> {
+        let client = self.0.client_with_timeout(COMMAND_TIMEOUT);
+        let remove = client.zrem::<(), _, _>(self.0.key(RedisKey::PlayerDeadlines), member(key));
+        self.0.run_with_timeout(COMMAND_TIMEOUT, remove).await.map_err(|error| self.error(&error))
+    }
+
     fn error(&self, error: &fred::error::Error) -> PlayerStoreError {
         PlayerStoreError(self.0.error_text(error))
     }
@@ -113,9 +119,14 @@ impl PlayerStore for RedisPlayerStore {
         if let Some(known) = known {
             self.script::<i64>(REMOVE_SCRIPT, key, vec![known.to_string()]).await?;
         }
+        self.drop_deadline(key).await
+    }
+
+    async fn remove_player(&self, key: &PlayerKey) -> Result<(), PlayerStoreError> {
         let client = self.0.client_with_timeout(COMMAND_TIMEOUT);
-        let remove = client.zrem::<(), _, _>(self.0.key(RedisKey::PlayerDeadlines), member(key));
-        self.0.run_with_timeout(COMMAND_TIMEOUT, remove).await.map_err(|error| self.error(&error))
+        let remove = client.del::<(), _>(self.key(key));
+        self.0.run_with_timeout(COMMAND_TIMEOUT, remove).await.map_err(|error| self.error(&error))?;
+        self.drop_deadline(key).await
     }
 }
 
