@@ -114,7 +114,8 @@ impl Stage {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let client = reqwest::Client::builder().no_proxy().build().expect("a client");
         let clock = Clock::manual(SystemTime::UNIX_EPOCH);
-        let parts = LyricsServiceParts { settings, database, tracks: Arc::new(NoTracks), client, clock };
+        let (tracks, store_client) = (Arc::new(NoTracks), client.clone());
+        let parts = LyricsServiceParts { settings, database, tracks, client, store_client, clock };
         let lyrics = LyricsService::start(parts, &BackgroundTasks::default(), &Registry::new());
         let key = || SecretSource { value: Default::default(), file: None };
         let store = StoreSettings {

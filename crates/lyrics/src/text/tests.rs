@@ -2,7 +2,7 @@ use proptest::prelude::*;
 
 use super::times::MAX_MILLIS;
 use super::*;
-use primitives::markup::{has_markup, to_plain_line};
+use primitives::markup::has_markup;
 
 fn read(text: &str) -> ParsedLyrics {
     parse(text.as_bytes(), None, None, &mut TextBudget::default()).expect("a text")
