@@ -117,7 +117,10 @@ async fn the_paths_of_the_admin_address_are_those_of_the_page_of_operations() {
 /// The names of metrics in `text`: words that begin as they do, whole ones.
 fn metric_names(text: &str) -> BTreeSet<&str> {
     let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
-    let is_name = |word: &&str| word.starts_with("tidegate_") || word.starts_with("novatune_");
+    // `tidegate_0.1.0_amd64.deb` is a package.
+    let is_word = |rest: &str| rest.starts_with(|c: char| c.is_ascii_lowercase());
+    let is_name =
+        |word: &&str| ["tidegate_", "novatune_"].iter().filter_map(|begin| word.strip_prefix(begin)).any(is_word);
     words.filter(is_name).filter(|word| !word.ends_with('_')).collect()
 }
 
