@@ -117,6 +117,25 @@ async fn a_dead_station_is_said_to_be_dead_and_its_listeners_are_let_go() {
 }
 
 #[tokio::test]
+async fn a_station_that_nobody_hears_gives_way_to_another() {
+    let folder = TempFolder::new("radio");
+    let mut config = in_a_file(&folder);
+    config["Radio"]["MaxUpstreams"] = json!(1);
+    config["Radio"]["Linger"] = json!("1h");
+    let (gate, one, two) = (Gate::start(&config).await, Station::start().await, Station::start().await);
+    let admin = Client::admin(&gate);
+    let first = admin.add("One", &one.url("/live.mp3")).await;
+    let second = admin.add("Two", &two.url("/live.mp3")).await;
+    admin.play(id_of(&first)).await;
+    admin.play(id_of(&second)).await;
+    let mut sound = admin.hear(id_of(&second)).await;
+    sound.hear(10_000).await;
+    let refused = admin.send(Method::POST, "play", Some(&json!({ "stream_id": first["id"] }))).await;
+    refused.problem(503);
+    sound.hear(10_000).await;
+}
+
+#[tokio::test]
 async fn a_listener_that_takes_nothing_is_dropped_and_holds_nobody_up() {
     let folder = TempFolder::new("radio");
     let mut config = in_a_file(&folder);
