@@ -136,12 +136,12 @@ async fn a_server_that_comes_back_gets_the_places_that_waited() {
         slide("seek", 45);
         element("play").click();
         await until("the notice", () => element("offline"));
-        return await until("a place that waits", () => JSON.parse(localStorage.getItem("tidegate.player.places.ada") ?? "{}").t1?.positionMs > 44000);
+        return await until("a place that waits", () => JSON.parse(localStorage.getItem("tidegate.player.places") ?? "{}").t1?.positionMs > 44000);
     "#;
     assert_eq!(room.run(kept).await, json!(true));
     room.browser.command("Network.emulateNetworkConditions", offline(false)).await;
     room.position_becomes("ada", "t1", |at| at > 44_000).await;
-    let gone = r#"return await until("nothing waits", () => localStorage.getItem("tidegate.player.places.ada") === null && !element("offline"));"#;
+    let gone = r#"return await until("nothing waits", () => localStorage.getItem("tidegate.player.places") === null && !element("offline"));"#;
     assert_eq!(room.run(gone).await, json!(true));
     room.browser.close().await;
 }

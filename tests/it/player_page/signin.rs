@@ -96,33 +96,3 @@ async fn a_token_that_is_refused_says_so_and_the_next_one_is_taken() {
     assert_eq!(room.run(r#"await until("the list", () => listed().length === 3); return true;"#).await, json!(true));
     room.browser.close().await;
 }
-
-#[tokio::test]
-async fn the_next_user_sees_and_hears_nothing_of_the_one_before() {
-    let Some(room) = Room::open(|_| {}).await else { return };
-    room.visit("ada").await;
-    // Whoever is refused from now on is signed out.
-    let refused = r#"await plays("Low Tide");
-        const asks = window.fetch;
-        window.fetch = async () => new Response("{}", { status: 401 });
-        element("search").value = "x";
-        element("search").dispatchEvent(new Event("input"));
-        await state("signin");
-        window.fetch = asks;
-        return [audio.paused, audio.getAttribute("src"), localStorage.getItem("tidegate.player.queue.ada").includes("t1")];"#;
-    assert_eq!(room.run(refused).await, json!([true, null, true]));
-    let other = format!(
-        r#"element("token").value = "{}"; element("signin").requestSubmit();
-        await until("the list", () => listed().join() === "Hidden");
-        return [element("title")?.textContent === "Low Tide", Object.keys(localStorage).filter(key => key.endsWith(".bob") && localStorage[key].includes("t1"))];"#,
-        token::of("bob")
-    );
-    assert_eq!(room.run(&other).await, json!([false, []]));
-    let forgotten = r#"await plays("Hidden"); element("sign-out").click(); await state("signin");
-        return [audio.getAttribute("src"), Object.keys(localStorage).filter(key => key.endsWith(".bob")), sessionStorage.length];"#;
-    assert_eq!(room.run(forgotten).await, json!([null, [], 0]));
-    room.visit("ada").await;
-    let back = r#"return await until("the queue", () => element("title")?.textContent === "Low Tide");"#;
-    assert_eq!(room.run(back).await, json!(true));
-    room.browser.close().await;
-}

@@ -118,14 +118,6 @@ export class Api {
   }
 
   /**
-   * The id of the user, whom the token or a cookie names.
-   * @returns {Promise<string>}
-   */
-  async user() {
-    return (await this.get("/api/v1/usage")).user_id;
-  }
-
-  /**
    * @param {string} search
    * @param {string | null} cursor
    * @param {AbortSignal} signal

@@ -42,8 +42,7 @@ export class App {
   places = new Places(this.api);
   live = new Live(this.api, {
     settings: () => this.#applySound(),
-    // The command is for what was played then.
-    seek: (seconds, track) => { if (this.playback.track?.id === track) this.playback.seek(seconds); },
+    seek: (seconds) => this.playback.seek(seconds),
     taken: () => { if (this.playback.isPlaying) { this.playback.pause(); this.live.begin(); this.say("taken"); } },
   });
   playback = new Playback(element("audio"), this.api, this.places, this.live, {
@@ -101,10 +100,6 @@ export class App {
 
   async #enter() {
     this.state = "ready";
-    const user = await this.api.user().catch(() => null);
-    if (this.state !== "ready") return;
-    this.places.belongTo(user);
-    this.queue.belongTo(user);
     // Before anything can be played: what is chosen then counts.
     const at = this.#restored ? 0 : this.queue.restore();
     await Promise.all([this.library.load(), this.radio.load()]);
@@ -142,37 +137,9 @@ export class App {
 
   #ask() {
     this.state = "signin";
-    this.#leave();
+    this.playback.element.pause();
     this.draw();
   }
-
-  /** Ends what is heard and drops what is shown: somebody else may stand here now. What the browser keeps is the user's own. */
-  #leave() {
-    if (this.#restored) this.queue.keep(this.playback.seconds);
-    this.#restored = false;
-    this.live.leave();
-    this.radio.leave();
-    this.playback.leave();
-    this.places.belongTo(null);
-    this.queue.belongTo(null);
-    this.library.empty();
-    this.panel = null;
-    session.clear();
-  }
-
-  /** Signs out, and has the browser forget what it keeps for the user. */
-  signOut = async () => {
-    // It tells the place, while the token is there.
-    this.playback.leave();
-    await this.places.flush();
-    this.#restored = false;
-    this.queue.forget();
-    this.places.forget();
-    this.refusal = null;
-    this.api.token = null;
-    sessionStorage.removeItem(TOKEN);
-    this.#ask();
-  };
 
   /** @param {Event} event */
   signIn(event) {

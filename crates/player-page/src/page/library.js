@@ -56,14 +56,6 @@ export class Library {
     this.#changed();
   }
 
-  /** Drops what is shown: it is of a user who has left. */
-  empty() {
-    this.#asking?.abort();
-    clearTimeout(this.#timer);
-    Object.assign(this, { search: "", found: "", items: [], continued: [], state: "loading" });
-    this.#cursor = null;
-  }
-
   /** Loads the list anew; throws nothing: a failure is a state. */
   async load(more = false) {
     this.#asking?.abort();

@@ -60,7 +60,7 @@ export class Live {
 
   /**
    * @param {import("./api.js").Api} api
-   * @param {{ settings(): void, seek(seconds: number, track: string): void, taken(): void }} hears
+   * @param {{ settings(): void, seek(seconds: number): void, taken(): void }} hears
    */
   constructor(api, hears) {
     this.#api = api;
@@ -257,26 +257,13 @@ export class Live {
     if (listening === this.#listening) this.#retry.later();
   }
 
-  /** Hears and sends nothing more: the user has left. */
-  leave() {
-    this.#listening?.abort();
-    this.#listening = null;
-    this.#retry.stop();
-    this.#resend.stop();
-    clearTimeout(this.#timer);
-    this.#changed.clear();
-    // Versions are those of a user.
-    this.#revision = 0;
-    this.begin();
-  }
-
   /**
    * @param {string} event
    * @param {any} data
    */
   #hear(event, data) {
     if (event === "settings") this.#takeTold(data);
-    else if (event === "seek") this.#hears.seek(data.position_ms / 1000, data.track_id);
+    else if (event === "seek") this.#hears.seek(data.position_ms / 1000);
     else if (event === "player" && data?.state === "playing" && data.session_id !== this.#session && this.#holds) this.#hears.taken();
   }
 }

@@ -4,8 +4,7 @@ import { refusalOf } from "./api.js";
 import { recall, remember } from "./memory.js";
 import { Retry } from "./retry.js";
 
-/** @param {string} user */
-const KEY = (user) => `player.places.${user}`;
+const KEY = "player.places";
 const MOST = 200;
 
 /** @typedef {{ positionMs: number, timestamp: string, durationMs?: number }} Place */
@@ -13,10 +12,8 @@ const MOST = 200;
 
 export class Places {
   #api;
-  /** @type {string | null} */
-  #key = null;
-  /** @type {Map<string, Place>} */
-  #waiting = new Map();
+  /** @type {Record<string, Place>} */
+  #waiting = {};
   #retry = new Retry(() => this.flush());
   /** False where the server keeps no positions. */
   isKept = true;
@@ -24,32 +21,15 @@ export class Places {
   /** @param {import("./api.js").Api} api */
   constructor(api) {
     this.#api = api;
-  }
-
-  /**
-   * Takes what the browser keeps for a user, and nothing of anybody else.
-   * @param {string | null} user null: nobody is known, and nothing is kept
-   */
-  belongTo(user) {
-    this.#retry.stop();
-    this.#key = user === null ? null : KEY(user);
-    this.#waiting = new Map();
     try {
-      const kept = this.#key && recall(this.#key);
-      if (kept) this.#waiting = new Map(Object.entries(JSON.parse(kept) ?? {}));
+      this.#waiting = JSON.parse(recall(KEY) ?? "{}") ?? {};
     } catch {
-      // Another form, from another version.
+      this.#waiting = {};
     }
   }
 
-  /** Drops what is kept for the user. */
-  forget() {
-    this.#waiting.clear();
-    this.#store();
-  }
-
   get waiting() {
-    return this.#waiting.size;
+    return Object.keys(this.#waiting).length;
   }
 
   /**
@@ -63,8 +43,9 @@ export class Places {
     /** @type {Place} */
     const place = { positionMs: Math.round(seconds * 1000), timestamp: new Date().toISOString() };
     if (Number.isFinite(length)) place.durationMs = Math.round(length * 1000);
-    this.#waiting.set(id, place);
-    if (this.#waiting.size > MOST) this.#waiting.delete([...this.#waiting.keys()][0]);
+    this.#waiting[id] = place;
+    const old = Object.keys(this.#waiting);
+    if (old.length > MOST) delete this.#waiting[old[0]];
     this.#store();
     return this.#send(id, place, closing);
   }
@@ -86,17 +67,17 @@ export class Places {
       // Kept, and sent again; what can never be taken is dropped.
       if (refused.passes || refused.status === 401) return void this.#retry.later();
     }
-    if (this.#waiting.get(id) === place) this.#waiting.delete(id);
+    if (this.#waiting[id] === place) delete this.#waiting[id];
     this.#store();
   }
 
   #store() {
-    if (this.#key) remember(this.#key, this.waiting > 0 ? JSON.stringify(Object.fromEntries(this.#waiting)) : null);
+    remember(KEY, this.waiting > 0 ? JSON.stringify(this.#waiting) : null);
   }
 
   /** Sends what waits. */
   async flush() {
-    for (const [id, place] of [...this.#waiting]) await this.#send(id, place);
+    for (const [id, place] of Object.entries(this.#waiting)) await this.#send(id, place);
   }
 
   /**
@@ -104,7 +85,7 @@ export class Places {
    * @param {string} id
    */
   async of(id) {
-    const own = this.#waiting.get(id);
+    const own = this.#waiting[id];
     if (own) return own.positionMs / 1000;
     if (!this.isKept) return 0;
     const { positionMs } = await this.#api.get(`/api/v1/tracks/${encodeURIComponent(id)}/position`);

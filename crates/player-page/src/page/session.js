@@ -26,13 +26,6 @@ export function show({ title, artist, album }, playing) {
   session.playbackState = playing ? "playing" : "paused";
 }
 
-/** Shows nothing any more. */
-export function clear() {
-  if (!session) return;
-  session.metadata = null;
-  session.playbackState = "none";
-}
-
 /**
  * Shows where it is.
  * @param {HTMLMediaElement} element
