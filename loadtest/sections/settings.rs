@@ -55,13 +55,13 @@ pub fn measure(_: &Section, bench: &Bench, tally: &mut Tally) -> Result<Vec<Row>
 
 /// Returns the times between a change and its being heard, at the node of the change and at the other.
 async fn change_and_hear(nodes: [SocketAddr; 2], users: usize, time: Duration) -> Result<[Vec<Duration>; 2]> {
-    let mut changing = JoinSet::new();
+    let (mut changing, mut windows) = (JoinSet::new(), JoinSet::new());
     for user in 0..users {
         let token = token_of(&format!("user-{user}"))?;
         let (told, mut hears) = mpsc::unbounded_channel();
         for (node, address) in nodes.into_iter().enumerate() {
             for _ in 0..WINDOWS {
-                open(address, &token, (node, told.clone())).await?;
+                open(address, &token, (node, told.clone()), &mut windows).await?;
             }
         }
         changing.spawn(async move {
@@ -144,7 +144,12 @@ async fn put(stream: &mut BufReader<TcpStream>, token: &str, speed: &str) -> Res
 }
 
 /// Opens a window, up to the settings that it is told at first, and tells what it hears then.
-async fn open(address: SocketAddr, token: &str, (node, told): (usize, UnboundedSender<Heard>)) -> Result<()> {
+async fn open(
+    address: SocketAddr,
+    token: &str,
+    (node, told): (usize, UnboundedSender<Heard>),
+    windows: &mut JoinSet<()>,
+) -> Result<()> {
     let mut stream = TcpStream::connect(address).await?;
     let head =
         format!("GET /api/v1/playback/events HTTP/1.1\r\nHost: media.example\r\nAuthorization: Bearer {token}\r\n\r\n");
@@ -155,7 +160,7 @@ async fn open(address: SocketAddr, token: &str, (node, told): (usize, UnboundedS
         bail!("a window was refused: {status}");
     }
     while !lines.next_line().await?.context("the stream ended")?.contains("\"speed\":") {}
-    tokio::spawn(async move {
+    windows.spawn(async move {
         while let Ok(Some(line)) = lines.next_line().await {
             let when = monotonic_now();
             let Some((_, rest)) = line.split_once("\"speed\":") else { continue };

@@ -4,7 +4,6 @@ mod library;
 mod looks;
 mod lyrics;
 mod playing;
-mod radio;
 mod signin;
 mod sound;
 

@@ -11,6 +11,7 @@ use tokio::task::JoinSet;
 use super::station::Station;
 use super::*;
 use crate::support::described::Described;
+use crate::support::eventually;
 
 const ENTRY: &str = "96202f73-0601-11e8-ae97-52543be04c81";
 
@@ -113,8 +114,11 @@ async fn stations_are_found_added_and_counted() {
     assert_eq!(of(1, "offset"), Some("3"));
     let body = json!({ "name": "One", "url": station.url("/live.mp3"), "directory_id": ENTRY });
     admin.add_with(body).await;
-    let asked = mirror.asked.lock().expect("no panic").clone();
-    assert!(asked.iter().any(|head| head.starts_with(&format!("GET /json/url/{ENTRY} "))), "it is told of the choice");
+    let asked = eventually("it is told of the choice", async || {
+        let asked = mirror.asked.lock().expect("no panic").clone();
+        asked.iter().any(|head| head.starts_with(&format!("GET /json/url/{ENTRY} "))).then_some(asked)
+    })
+    .await;
     assert!(asked.iter().all(|head| head.to_lowercase().contains("user-agent: tidegate/")));
 }
 
