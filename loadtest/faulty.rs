@@ -229,7 +229,7 @@ impl Answer {
 }
 
 /// A head, up to its empty line; what follows stays in `buffer`.
-async fn head(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Result<Vec<u8>> {
+pub async fn head(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Result<Vec<u8>> {
     loop {
         if let Some(end) = buffer.windows(4).position(|four| four == b"\r\n\r\n") {
             return Ok(buffer.drain(..end + 4).collect());

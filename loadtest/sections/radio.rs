@@ -11,6 +11,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::interval;
 
+use crate::faulty;
 use crate::load::{Group, Tally};
 use crate::report::{Budget, Row};
 use crate::sections::{Bench, Section};
@@ -107,10 +108,8 @@ async fn broadcast(station: TcpListener, plays: Arc<AtomicUsize>) {
                 frame[..4].copy_from_slice(&[0xFF, 0xFB, 0x90, 0x00]);
             }
             let mut pace = interval(Duration::from_secs_f64(frames.len() as f64 / BYTES_PER_SECOND));
-            let mut request = Vec::new();
-            while !request.ends_with(b"\r\n\r\n") {
-                let Ok(byte) = stream.read_u8().await else { return };
-                request.push(byte);
+            if faulty::head(&mut stream, &mut Vec::new()).await.is_err() {
+                return;
             }
             let head = b"HTTP/1.0 200 OK\r\nContent-Type: audio/mpeg\r\n\r\n";
             let mut sent = stream.write_all(head).await;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use url::Url;
 
 use super::StartError;
-use super::stores::OpenStores;
+use super::stores::{OpenStores, store_client};
 use crate::config::Settings;
 use primitives::clock::Clock;
 use primitives::lifecycle::BackgroundTasks;
@@ -59,8 +59,7 @@ impl BucketListing {
     ) -> Result<Self, ListError> {
         let store = settings.stores.iter().find(|known| *known.name == *store).ok_or(ListError::Nonsense)?;
         let signer = OpenStores::new(clock.clone(), tasks.clone()).signer(store)?;
-        let client = reqwest::Client::builder().timeout(TIMEOUT).redirect(reqwest::redirect::Policy::none()).no_proxy();
-        let client = client.build().map_err(ListError::Exchange)?;
+        let client = store_client().timeout(TIMEOUT).build().map_err(ListError::Exchange)?;
         Ok(Self {
             signer,
             bucket: bucket.to_owned(),

@@ -36,7 +36,7 @@ pub fn start(
         database: database.clone(),
         tracks: Arc::new(StreamedTracks(Arc::clone(runtime))),
         client: http_client()?,
-        store_client: store_client()?,
+        store_client: store_client().user_agent("tidegate").build()?,
         clock: (*clock).clone(),
     };
     let lyrics = LyricsService::start(parts, services, metrics.registry())?;

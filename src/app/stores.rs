@@ -15,13 +15,10 @@ use primitives::lifecycle::BackgroundTasks;
 use s3::settings::{StoreEndpoint, StoreSettings};
 use s3::signer::Signer;
 
-/// Client for requests to object stores. It takes no proxy of the environment, which would see signed URLs, and follows no redirect.
-pub(super) fn store_client() -> Result<reqwest::Client, StartError> {
-    Ok(reqwest::Client::builder()
-        .redirect(reqwest::redirect::Policy::none())
-        .no_proxy()
-        .user_agent("tidegate")
-        .build()?)
+/// Begins a client for requests to object stores. It takes no proxy of the environment, which would see signed URLs, and
+/// follows no redirect.
+pub(super) fn store_client() -> reqwest::ClientBuilder {
+    reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).no_proxy()
 }
 
 /// The object stores of the process, each opened when it is first asked for.

@@ -36,26 +36,9 @@ fn implies(one: &RouteMatch, two: &RouteMatch) -> bool {
         && two.query.iter().all(|two| one.query.iter().any(|one| one.implies(two)))
 }
 
-/// Comparison of a value with those that a condition wants, of a header or a query parameter.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Wanted {
-    /// It is one of them.
-    Exact,
-    /// It begins with one.
-    Prefix,
-    /// It contains one.
-    Contains,
-    /// It contains none, or is absent.
-    NotContains,
-    /// It is there.
-    Exists,
-    /// It is absent.
-    NotExists,
-}
-
-/// A condition on a value.
+/// A condition on a value, of a header or a query parameter, whose modes are some of a header's.
 struct ValueCondition<'a> {
-    mode: Wanted,
+    mode: HeaderMatchMode,
     values: &'a [String],
     case_sensitive: bool,
 }
@@ -73,15 +56,7 @@ impl HeaderMatcher {
     }
 
     fn condition(&self) -> ValueCondition<'_> {
-        let mode = match self.mode {
-            HeaderMatchMode::Exact => Wanted::Exact,
-            HeaderMatchMode::Prefix => Wanted::Prefix,
-            HeaderMatchMode::Contains => Wanted::Contains,
-            HeaderMatchMode::NotContains => Wanted::NotContains,
-            HeaderMatchMode::Exists => Wanted::Exists,
-            HeaderMatchMode::NotExists => Wanted::NotExists,
-        };
-        ValueCondition { mode, values: &self.values, case_sensitive: self.case_sensitive }
+        ValueCondition { mode: self.mode, values: &self.values, case_sensitive: self.case_sensitive }
     }
 }
 
@@ -99,11 +74,11 @@ impl QueryMatcher {
 
     fn condition(&self) -> ValueCondition<'_> {
         let mode = match self.mode {
-            QueryMatchMode::Exact => Wanted::Exact,
-            QueryMatchMode::Prefix => Wanted::Prefix,
-            QueryMatchMode::Contains => Wanted::Contains,
-            QueryMatchMode::NotContains => Wanted::NotContains,
-            QueryMatchMode::Exists => Wanted::Exists,
+            QueryMatchMode::Exact => HeaderMatchMode::Exact,
+            QueryMatchMode::Prefix => HeaderMatchMode::Prefix,
+            QueryMatchMode::Contains => HeaderMatchMode::Contains,
+            QueryMatchMode::NotContains => HeaderMatchMode::NotContains,
+            QueryMatchMode::Exists => HeaderMatchMode::Exists,
         };
         ValueCondition { mode, values: &self.values, case_sensitive: self.case_sensitive }
     }
@@ -119,21 +94,30 @@ impl ValueCondition<'_> {
             self.values.iter().all(|own| other.values.iter().any(|it| test(own.as_bytes(), it.as_bytes(), case)))
         };
         match (self.mode, other.mode) {
-            (Wanted::NotExists, mode) => !matches!(mode, Wanted::NotExists | Wanted::NotContains),
-            (Wanted::Exact, Wanted::Exact) => none(equals),
-            (Wanted::Exact, Wanted::Prefix) => none(starts_with),
-            (Wanted::Exact, Wanted::Contains) => none(contains),
-            (Wanted::Prefix, Wanted::Prefix) => {
+            (HeaderMatchMode::NotExists, mode) => {
+                !matches!(mode, HeaderMatchMode::NotExists | HeaderMatchMode::NotContains)
+            }
+            (HeaderMatchMode::Exact, HeaderMatchMode::Exact) => none(equals),
+            (HeaderMatchMode::Exact, HeaderMatchMode::Prefix) => none(starts_with),
+            (HeaderMatchMode::Exact, HeaderMatchMode::Contains) => none(contains),
+            (HeaderMatchMode::Prefix, HeaderMatchMode::Prefix) => {
                 none(starts_with) && !pairs(self, other).any(|(own, it)| starts_with(it, own, case))
             }
             // `NotContains` looks at all that is sent, so a value that has one of its texts cannot be beside it.
-            (Wanted::Exact | Wanted::Prefix | Wanted::Contains, Wanted::NotContains) => all(contains),
+            (
+                HeaderMatchMode::Exact | HeaderMatchMode::Prefix | HeaderMatchMode::Contains,
+                HeaderMatchMode::NotContains,
+            ) => all(contains),
             // The other way round, where the pair has not been looked at yet.
-            (Wanted::Prefix | Wanted::Contains | Wanted::NotContains, Wanted::Exact)
-            | (Wanted::NotContains, Wanted::Prefix | Wanted::Contains)
-            | (Wanted::Exact | Wanted::Prefix | Wanted::Contains | Wanted::Exists, Wanted::NotExists) => {
-                other.excludes(self)
-            }
+            (
+                HeaderMatchMode::Prefix | HeaderMatchMode::Contains | HeaderMatchMode::NotContains,
+                HeaderMatchMode::Exact,
+            )
+            | (HeaderMatchMode::NotContains, HeaderMatchMode::Prefix | HeaderMatchMode::Contains)
+            | (
+                HeaderMatchMode::Exact | HeaderMatchMode::Prefix | HeaderMatchMode::Contains | HeaderMatchMode::Exists,
+                HeaderMatchMode::NotExists,
+            ) => other.excludes(self),
             _ => false,
         }
     }
@@ -148,13 +132,19 @@ impl ValueCondition<'_> {
             is_comparable && self.values.iter().all(holds)
         };
         match (self.mode, other.mode) {
-            (Wanted::Exact, Wanted::Exact) => all(equals),
-            (Wanted::Exact | Wanted::Prefix, Wanted::Prefix) => all(starts_with),
-            (Wanted::Exact | Wanted::Prefix | Wanted::Contains, Wanted::Contains) => all(contains),
-            (Wanted::Exact | Wanted::Prefix | Wanted::Contains | Wanted::Exists, Wanted::Exists)
-            | (Wanted::NotExists, Wanted::NotExists | Wanted::NotContains) => true,
+            (HeaderMatchMode::Exact, HeaderMatchMode::Exact) => all(equals),
+            (HeaderMatchMode::Exact | HeaderMatchMode::Prefix, HeaderMatchMode::Prefix) => all(starts_with),
+            (
+                HeaderMatchMode::Exact | HeaderMatchMode::Prefix | HeaderMatchMode::Contains,
+                HeaderMatchMode::Contains,
+            ) => all(contains),
+            (
+                HeaderMatchMode::Exact | HeaderMatchMode::Prefix | HeaderMatchMode::Contains | HeaderMatchMode::Exists,
+                HeaderMatchMode::Exists,
+            )
+            | (HeaderMatchMode::NotExists, HeaderMatchMode::NotExists | HeaderMatchMode::NotContains) => true,
             // Whatever contains none of many texts contains none of a few of them.
-            (Wanted::NotContains, Wanted::NotContains) => {
+            (HeaderMatchMode::NotContains, HeaderMatchMode::NotContains) => {
                 let is_known = |it: &String| {
                     self.values.iter().any(|own| contains(it.as_bytes(), own.as_bytes(), self.case_sensitive))
                 };
