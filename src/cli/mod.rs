@@ -75,7 +75,7 @@ enum CliCommand {
 /// Runs the command that the arguments name.
 pub fn main() -> ExitCode {
     // The first one wins; a second provider in the process would make every TLS connection panic.
-    let _ = rustls::crypto::ring::default_provider().install_default();
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let arguments = match CliArguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {

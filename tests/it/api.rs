@@ -276,18 +276,11 @@ async fn the_page_of_the_api_shows_it_and_breaks_none_of_its_rules() {
              const note = reports => broken.push(...reports.map(({ body }) => body.effectiveDirective + ' ' + body.blockedURL));
              const observer = new ReportingObserver(note, { types: ['csp-violation'], buffered: true });
              observer.observe();
-             const until = async selector => {
-               for (let tries = 0; tries < 100 && !document.querySelector(selector); tries++) {
-                 await new Promise(done => setTimeout(done, 50));
-               }
-               const found = document.querySelector(selector);
-               if (!found) throw selector + ' never came: ' + broken + document.querySelector('#swagger-ui')?.innerHTML;
-               return found;
-             };
-             (await until('#operations-operations-health .opblock-summary-control')).click();
-             (await until('.try-out__btn')).click();
-             (await until('.execute')).click();
-             await until('.live-responses-table .response-col_status');
+             const shown = selector => until(selector, () => document.querySelector(selector));
+             (await shown('#operations-operations-health .opblock-summary-control')).click();
+             (await shown('.try-out__btn')).click();
+             (await shown('.execute')).click();
+             await shown('.live-responses-table .response-col_status');
              note(observer.takeRecords());
              const paths = [...document.querySelectorAll('.opblock-summary-path')].map(it => it.textContent.replace(/\\u200b/g, ''));
              const rules = [...broken];

@@ -113,10 +113,6 @@ async fn the_demo_page_plays_in_a_browser() {
     browser.open(&demo.link()).await;
     let result = browser.run(
         r#"
-        const until = async (what, test) => {
-            for (let n = 0; n < 200; n++) { if (test()) return; await new Promise(done => setTimeout(done, 100)); }
-            throw "never " + what;
-        };
         const player = document.querySelector("audio");
         await until("a list of tracks", () => document.querySelector(".track-play"));
         document.querySelector(".track-play").click();

@@ -86,7 +86,7 @@ impl Certificates {
         for der in &self.ders {
             roots.add(der.clone()).expect("a good certificate");
         }
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let versions = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
         let with_roots = versions.expect("ring has them").with_root_certificates(roots);
         let mut config = match client {
@@ -321,7 +321,7 @@ async fn behind_tls(server: SocketAddr, trusted: &Path) -> String {
     let CertifiedKey::<KeyPair> { cert, signing_key } =
         generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
     std::fs::write(trusted, cert.pem()).expect("a file");
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let versions = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
     let key = PrivatePkcs8KeyDer::from(signing_key.serialize_der());
     let with_key = versions.expect("ring has them").with_no_client_auth();

@@ -145,7 +145,7 @@ fn challenge_certificate(name: &str, challenge: &ChallengeHandle<'_>) -> Result<
     let key = KeyPair::generate().map_err(failed)?;
     let certificate = params.self_signed(&key).map_err(failed)?;
     let key = PrivateKeyDer::try_from(key.serialize_der()).map_err(|error| AcmeError::Certificate(error.into()))?;
-    let key = rustls::crypto::ring::sign::any_supported_type(&key);
+    let key = rustls::crypto::aws_lc_rs::sign::any_supported_type(&key);
     // Not checked against its key, as files are: the library refuses the critical extension of these certificates.
     key.map(|key| CertifiedKey::new(vec![certificate.der().clone()], key))
         .map_err(|error| AcmeError::Certificate(error.into()))

@@ -128,6 +128,6 @@ async fn grants_are_by_track_by_prefix_by_everybody_and_by_owner() {
 }
 
 fn reqwest_client() -> reqwest::Client {
-    let _ = rustls::crypto::ring::default_provider().install_default();
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     reqwest::Client::builder().timeout(Duration::from_secs(1)).build().expect("a client")
 }

@@ -164,5 +164,5 @@ pub fn check_lists(before: &RevocationSources, now: &RevocationSources) -> Resul
 
 /// Checks that the files of `settings` can be used.
 pub fn check(settings: &ClientCertificateSettings) -> Result<(), CertificateError> {
-    verifier(settings, &Arc::new(rustls::crypto::ring::default_provider())).map(|_| ())
+    verifier(settings, &Arc::new(rustls::crypto::aws_lc_rs::default_provider())).map(|_| ())
 }

@@ -110,7 +110,7 @@ impl ServedCertificate {
         let key = key.map_err(|source| CertificateError::File { path: certificate.key.clone(), source })?;
         let pair = |source| CertificateError::Pair { path: path.clone(), source };
         // Given here, so that no provider of the whole process has to be installed before.
-        let provider = rustls::crypto::ring::default_provider();
+        let provider = rustls::crypto::aws_lc_rs::default_provider();
         let bare = CertifiedKey::from_der(chain, key, &provider).map_err(pair)?;
         let leaf = bare.cert.first().map_or(&[][..], |leaf| leaf.as_ref());
         let staple = certificate.ocsp_response.as_deref().map(|path| OcspStaple::read(path, leaf));

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
-use rustls::crypto::ring::Ticketer;
+use rustls::crypto::aws_lc_rs::Ticketer;
 use rustls::server::{NoServerSessionStorage, ProducesTickets};
 use rustls::{ServerConfig, ServerConnection};
 use tokio::sync::watch;
@@ -197,7 +197,7 @@ fn load(
     ticketer: Option<&Arc<dyn ProducesTickets>>,
 ) -> Result<LoadedFiles, CertificateError> {
     // Given here, so that no provider of the whole process has to be installed before.
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let clients = settings.client_certificates.as_ref().map(|it| client_certificate::verifier(it, &provider));
     let (verifier, lists) = match clients.transpose()? {
         Some(ClientVerifier { verifier, lists }) => (Some(verifier), lists),

@@ -111,7 +111,7 @@ impl Stage {
             lrclib: Some(lrclib),
             ..Settings::default()
         };
-        let _ = rustls::crypto::ring::default_provider().install_default();
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let client = reqwest::Client::builder().no_proxy().build().expect("a client");
         let clock = Clock::manual(SystemTime::UNIX_EPOCH);
         let (tracks, store_client) = (Arc::new(NoTracks), client.clone());

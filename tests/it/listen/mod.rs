@@ -31,10 +31,6 @@ const COVER: &str = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mN
 /// What the scripts below share: waiting for a state of the page, and measuring the sound that comes out of `node`.
 const TOOLS: &str = r#"
     const element = id => document.getElementById(id);
-    const until = async (what, test) => {
-        for (let n = 0; n < 200; n++) { if (await test()) return; await new Promise(done => setTimeout(done, 100)); }
-        throw `never ${what}: ${document.body.dataset.state}, ${element("state").textContent}`;
-    };
     const state = wanted => until(wanted, () => document.body.dataset.state === wanted);
     const page = () => import("/listen/assets/listen.js");
     const measure = async (context, node) => {

@@ -28,14 +28,6 @@ const TOOLS: &str = r#"
     const element = id => document.getElementById(id);
     const audio = element("audio");
     const wait = ms => new Promise(done => setTimeout(done, ms));
-    const until = async (what, test) => {
-        for (let n = 0; n < 220; n++) {
-            const found = await test();
-            if (found) return found;
-            await wait(100);
-        }
-        throw `never ${what}: ${document.body.dataset.state}, at ${audio?.currentTime}`;
-    };
     const state = wanted => until(wanted, () => document.body.dataset.state === wanted);
     const listed = () => [...document.querySelectorAll("ol#library .title")].map(node => node.textContent);
     const choose = (id, value) => { element(id).value = value; element(id).dispatchEvent(new Event("change")); };

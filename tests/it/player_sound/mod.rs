@@ -50,14 +50,6 @@ pub const MEASURES: &str = r#"
 
 /// What the scripts below share: files that are made here.
 const TOOLS: &str = r#"
-    const until = async (what, test) => {
-        for (let n = 0; n < 2000; n++) {
-            const found = await test();
-            if (found) return found;
-            await new Promise(done => setTimeout(done, 10));
-        }
-        throw `never ${what}`;
-    };
     // A file of the samples that a function of the seconds gives.
     const file = (seconds, sample) => {
         const rate = 48000, length = seconds * rate, wav = new DataView(new ArrayBuffer(44 + 2 * length));

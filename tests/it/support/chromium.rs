@@ -2,12 +2,13 @@
 
 use std::path::Path;
 use std::process::Stdio;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
-use super::eventually::in_time;
+use super::eventually::{LIMIT, in_time};
 use super::tools::{self, TempFolder};
 
 /// A browser, at first with one window; it ends when dropped.
@@ -63,7 +64,7 @@ impl Chromium {
         arguments.extend([&*data, &tab]);
         let wanted = json!({ "capabilities": { "alwaysMatch": {
             "goog:chromeOptions": { "args": arguments, "binary": browser },
-            "timeouts": { "script": 25_000 },
+            "timeouts": { "script": SCRIPT_LIMIT.as_millis() as u64 },
         } } });
         let answer = post(&client, &format!("{base}/session"), &wanted).await;
         let id = answer["sessionId"].as_str().unwrap_or_else(|| panic!("no session: {answer}")).to_owned();
@@ -79,7 +80,9 @@ impl Chromium {
     pub async fn run(&self, body: &str) -> Value {
         let script = format!(
             "const done = arguments[arguments.length - 1];
-             (async () => {{ {body} }})().then(done, error => done({{ error: String(error) }}));"
+             {UNTIL}
+             (async () => {{ {body} }})().then(done, error => done({{ error: String(error) }}));",
+            UNTIL = UNTIL.replace("LIMIT", &LIMIT.as_millis().to_string())
         );
         let answer = json!({ "script": script, "args": [] });
         post(&self.client, &format!("{}/execute/async", self.session), &answer).await
@@ -123,6 +126,23 @@ impl Chromium {
 /// The title of the tab that is chosen where a page asks for one.
 pub const SHARED_TAB: &str = "A tone to share";
 
+/// Longest time of a script of a test: one that waits says itself what it waited for.
+const SCRIPT_LIMIT: Duration = LIMIT.saturating_add(Duration::from_secs(10));
+
+/// What all scripts may use: waiting until a test holds; gives what it returned.
+const UNTIL: &str = r#"
+    const until = async (what, test) => {
+        for (const end = performance.now() + LIMIT; performance.now() < end;) {
+            const found = await test();
+            if (found) return found;
+            await new Promise(done => setTimeout(done, 50));
+        }
+        const media = [...document.querySelectorAll("audio, video")].map(one => `${one.currentTime} s, paused: ${one.paused}`);
+        const notice = document.getElementById("notice-title") ?? document.getElementById("state");
+        throw `never ${what}: ${document.body.dataset.state}, ${notice?.textContent}, ${media}`;
+    };
+"#;
+
 const FLAGS: [&str; 10] = [
     "--headless",
     "--no-sandbox",
@@ -137,7 +157,7 @@ const FLAGS: [&str; 10] = [
 ];
 
 async fn post(client: &reqwest::Client, url: &str, body: &Value) -> Value {
-    let response = client.post(url).json(body).send().await.expect("chromedriver answers");
+    let response = client.post(url).timeout(SCRIPT_LIMIT * 2).json(body).send().await.expect("chromedriver answers");
     let mut answer: Value = response.json().await.expect("WebDriver speaks JSON");
     let value = answer["value"].take();
     assert!(value["error"].is_null(), "WebDriver or the page failed: {value:#}");

@@ -9,7 +9,7 @@ use serde_json::Value;
 /// A bare HTTP client that follows nothing and gives up after 30 seconds.
 pub fn plain() -> reqwest::Client {
     // Installed once per process; every later try says so and changes nothing.
-    let _ = rustls::crypto::ring::default_provider().install_default();
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     reqwest::Client::builder()
         .redirect(reqwest::redirect::Policy::none())
         .timeout(Duration::from_secs(30))

@@ -8,8 +8,10 @@ mod playing;
 mod sessions;
 mod state;
 
+use std::fs::DirEntry;
 use std::path::Path;
 use std::process::Command;
+use std::sync::OnceLock;
 
 use serde_json::{Value, json};
 
@@ -26,15 +28,6 @@ const LENGTH: u32 = 120;
 const TOOLS: &str = r#"
     const element = id => document.getElementById(id);
     const video = element("video");
-    const until = async (what, test) => {
-        for (let n = 0; n < 220; n++) {
-            const found = await test();
-            if (found) return found;
-            await new Promise(done => setTimeout(done, 100));
-        }
-        const told = `${document.body.dataset.state}, ${element("notice-title").textContent}, at ${video?.currentTime}`;
-        throw `never ${what}: ${told}`;
-    };
     const state = wanted => until(wanted, () => document.body.dataset.state === wanted);
     const plays = async () => {
         await until("a film that plays", async () => {
@@ -121,15 +114,24 @@ struct Cinema {
     _folder: TempFolder,
 }
 
-/// Puts the film into a bucket; false where ffmpeg is missing and not required.
-async fn put_film(minio: &Minio) -> bool {
-    let Some(ffmpeg) = tools::find("ffmpeg") else { return false };
+/// Files of the film, made once for all tests.
+fn film_files(ffmpeg: &Path) -> Vec<(String, Vec<u8>)> {
     let folder = TempFolder::new("watch-film");
-    film(&ffmpeg, folder.path());
-    for entry in std::fs::read_dir(folder.path()).expect("readable") {
+    film(ffmpeg, folder.path());
+    let read = |entry: std::io::Result<DirEntry>| {
         let path = entry.expect("readable").path();
         let name = path.file_name().expect("a name").to_string_lossy().into_owned();
-        minio.put(&format!("movies/{MOVIE}/{name}"), std::fs::read(&path).expect("readable")).await;
+        (name, std::fs::read(&path).expect("readable"))
+    };
+    std::fs::read_dir(folder.path()).expect("readable").map(read).collect()
+}
+
+/// Puts the film into a bucket; false where ffmpeg is missing and not required.
+async fn put_film(minio: &Minio) -> bool {
+    static FILES: OnceLock<Vec<(String, Vec<u8>)>> = OnceLock::new();
+    let Some(ffmpeg) = tools::find("ffmpeg") else { return false };
+    for (name, content) in FILES.get_or_init(|| film_files(&ffmpeg)) {
+        minio.put(&format!("movies/{MOVIE}/{name}"), content.clone()).await;
     }
     true
 }

@@ -312,7 +312,7 @@ mod tests {
     #[test]
     fn a_clock_that_was_set_back_does_not_hold_up_renewal() {
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000);
-        let _ = rustls::crypto::ring::default_provider().install_default();
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let client = reqwest::Client::builder().no_proxy().build().expect("a client");
         let url = "http://127.0.0.1:1/".parse().expect("a URL");
         let jwks = JwksCache::new(url, "issuer".into(), client, Clock::manual(now), Arc::new(drop));

@@ -103,7 +103,7 @@ fn settings(issuers: Vec<Issuer>) -> AuthSettings {
 
 fn client() -> reqwest::Client {
     // Whichever test is first installs it; the others find it there.
-    let _ = rustls::crypto::ring::default_provider().install_default();
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     reqwest::Client::builder().no_proxy().build().expect("a client")
 }
 

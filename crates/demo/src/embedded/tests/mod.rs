@@ -34,7 +34,7 @@ struct Running {
 impl Running {
     async fn start() -> Self {
         // Another test may have done it.
-        let _ = rustls::crypto::ring::default_provider().install_default();
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let folder = TempDir::new().unwrap();
         std::fs::create_dir(folder.path().join("audio")).unwrap();
         let store = EmbeddedStore::open(folder.path(), "key-id", &Secret::new("secret"), Clock::system()).unwrap();
