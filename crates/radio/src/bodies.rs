@@ -13,6 +13,7 @@ use primitives::ids::is_id;
 use primitives::markup::has_markup;
 use server_kit::api::error::Error as ApiError;
 use server_kit::api::timestamps::to_rfc3339;
+use server_kit::api::user::{User, UserRole};
 
 /// Longest name of a station, in bytes.
 const MAX_NAME_BYTES: usize = 128;
@@ -87,7 +88,8 @@ pub struct StationView {
     #[schema(value_type = String)]
     id: Uuid,
     name: String,
-    url: String,
+    /// Its address, which may hold a key of the operator's: administrators alone are shown it.
+    url: Option<String>,
     genre: Option<String>,
     country: Option<String>,
     /// `mp3`, `aac`, `opus`, `vorbis` or `flac`.
@@ -120,7 +122,7 @@ pub struct PlayResponse {
     pub play_url: String,
     /// Address of the titles, likewise.
     pub now_url: String,
-    /// When the ticket opens nothing any more; what is open goes on.
+    /// When the ticket opens nothing any more; what is open goes on until the token ends.
     pub expires_at: String,
     /// The station.
     pub station: StationView,
@@ -188,14 +190,14 @@ impl ListQuery {
 }
 
 impl StationView {
-    /// Returns the view of a station as it is at this node.
-    pub fn new(station: Station, radio: &RadioService) -> Self {
+    /// Returns the view of a station as it is at this node, for a user.
+    pub fn new(station: Station, radio: &RadioService, user: &User) -> Self {
         let now = radio.known_board(station.id).map(|board| board.now());
         let (state, listeners, now_playing) = now.unwrap_or_default();
         Self {
             id: station.id,
             name: station.name,
-            url: station.url.into(),
+            url: (user.role() == UserRole::Admin).then(|| station.url.into()),
             genre: station.genre,
             country: station.country,
             codec: station.codec.name(),

@@ -1,5 +1,5 @@
 //! Directory of stations: the API that the servers of radio-browser.info publish. Any of its mirrors answers alike: they are
-//! found through its name, which has an address for each, and tried one after another.
+//! found through its list, as far as they are of its own domain, and tried one after another.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 use rand::seq::SliceRandom;
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, timeout};
-use url::Url;
+use url::{Host, Url};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -168,6 +168,22 @@ impl StationDirectory {
         *self.mirrors.lock() = None;
     }
 
+    /// Returns true where `url` is in the domain of the configured address: whoever answers for that could else have any host
+    /// asked in its place. An address that is no name has no domain: its mirrors are those that the operator allows.
+    fn may_be_mirror(&self, url: &Url) -> bool {
+        match (self.base.url.host(), url.host()) {
+            (base, host) if base == host => true,
+            (Some(Host::Domain(base)), Some(Host::Domain(name))) => is_in_domain(name, directory_domain(base)),
+            (Some(Host::Ipv4(_) | Host::Ipv6(_)), Some(Host::Ipv4(address))) => {
+                self.client.policy().allows(address.into())
+            }
+            (Some(Host::Ipv4(_) | Host::Ipv6(_)), Some(Host::Ipv6(address))) => {
+                self.client.policy().allows(address.into())
+            }
+            _ => false,
+        }
+    }
+
     /// Returns the mirrors: as the directory lists them, else its own address.
     async fn mirrors(&self) -> Vec<StationLink> {
         let now = Instant::from_std(monotonic_now());
@@ -183,7 +199,8 @@ impl StationDirectory {
         let mut mirrors: Vec<StationLink> = Vec::new();
         for server in listed.into_iter().take(MAX_LISTED_MIRRORS) {
             let mut mirror = list.to(self.base.url.clone());
-            if mirror.url.set_host(Some(&server.name)).is_ok() && !mirrors.contains(&mirror) {
+            let is_host = mirror.url.set_host(Some(&server.name)).is_ok();
+            if is_host && self.may_be_mirror(&mirror.url) && !mirrors.contains(&mirror) {
                 mirrors.push(mirror);
             }
         }
@@ -193,6 +210,18 @@ impl StationDirectory {
         *self.mirrors.lock() = Some((now, mirrors.clone()));
         mirrors
     }
+}
+
+/// Returns the domain that the mirrors of a directory have in common: `api.radio-browser.info` of
+/// `all.api.radio-browser.info`. Of a name of three labels or fewer it is the name itself: above it may be other owners.
+fn directory_domain(name: &str) -> &str {
+    let name = name.trim_end_matches('.');
+    name.split_once('.').map(|(_, rest)| rest).filter(|rest| rest.matches('.').count() > 1).unwrap_or(name)
+}
+
+fn is_in_domain(name: &str, domain: &str) -> bool {
+    let name = name.trim_end_matches('.');
+    name.strip_suffix(domain).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
 }
 
 fn shuffled(mut mirrors: Vec<StationLink>) -> Vec<StationLink> {
@@ -217,4 +246,40 @@ fn entry_of(raw: RawStation) -> Option<DirectoryEntry> {
         votes: u64::try_from(raw.votes).unwrap_or_default(),
         clicks: u64::try_from(raw.clickcount).unwrap_or_default(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::address_policy::AddressPolicy;
+
+    #[test]
+    fn mirrors_are_of_the_configured_domain() {
+        for (base, name, expected) in [
+            ("all.api.radio-browser.info", "de1.api.radio-browser.info", true),
+            ("all.api.radio-browser.info", "all.api.radio-browser.info", true),
+            ("all.api.radio-browser.info", "api.radio-browser.info", true),
+            ("all.api.radio-browser.info", "radio-browser.info", false),
+            ("all.api.radio-browser.info", "evil-api.radio-browser.info.example", false),
+            ("all.api.radio-browser.info", "evilapi.radio-browser.info", false),
+            ("all.api.radio-browser.info", "metadata.google.internal", false),
+            ("all.api.radio-browser.info", "10.0.0.1", false),
+            ("radio.example", "a.radio.example", true),
+            ("radio.co.uk", "a.radio.co.uk", true),
+            ("radio.co.uk", "other.co.uk", false),
+            ("radio.example", "other.example", false),
+            ("127.0.0.1", "127.0.0.1", true),
+            ("127.0.0.1", "127.0.0.3", true),
+            ("127.0.0.1", "127.0.0.4", false),
+            ("127.0.0.1", "8.8.8.8", false),
+            ("127.0.0.1", "de1.api.radio-browser.info", false),
+        ] {
+            let policy = AddressPolicy::new(vec!["127.0.0.3/32".parse().expect("a network")]);
+            let base = Url::parse(&format!("https://{base}/")).expect("a URL");
+            let mut mirror = base.clone();
+            mirror.set_host(Some(name)).expect("a host");
+            let directory = StationDirectory::new(base.clone(), StationClient::new(policy));
+            assert_eq!(directory.may_be_mirror(&mirror), expected, "{name} of {base}");
+        }
+    }
 }

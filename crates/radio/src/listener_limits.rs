@@ -53,13 +53,6 @@ impl ListenerLimits {
     }
 }
 
-impl ListenerPermit {
-    /// Returns the listener's user.
-    pub fn user(&self) -> &UserId {
-        &self.user
-    }
-}
-
 impl Drop for ListenerPermit {
     fn drop(&mut self) {
         let mut open = self.limits.0.open.lock();

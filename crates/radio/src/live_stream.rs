@@ -14,9 +14,11 @@ use super::listener_limits::ListenerPermit;
 use super::metrics::StreamEnd;
 use super::relay::listener::CountedListener;
 use super::service::RadioService;
+use super::source::audio_format::AudioCodec;
 use super::station::Station;
+use super::tickets::Ticket;
 
-/// Longest time for which a stream is open.
+/// Longest time for which a stream is open, be its token good for longer.
 pub const MAX_STREAM_TIME: Duration = Duration::from_secs(86_400);
 /// Name of the station, as players that know Icecast show it.
 const ICY_NAME: HeaderName = HeaderName::from_static("icy-name");
@@ -27,10 +29,11 @@ const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering
 
 type PendingEnd = Pin<Box<dyn Future<Output = StreamEnd> + Send>>;
 
-/// Returns the fields of a station's sound. The type is that of the codec, never what the station's server says.
-pub fn sound_headers(station: &Station) -> HeaderMap {
+/// Returns the fields of a station's sound. The type is that of the codec that is heard, never what the station's server
+/// says, and not that of the time when it was added.
+pub fn sound_headers(station: &Station, codec: AudioCodec) -> HeaderMap {
     let mut headers = HeaderMap::new();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(station.codec.content_type()));
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(codec.content_type()));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("none"));
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
@@ -52,11 +55,10 @@ pub fn respond(
     station: &Station,
     listener: CountedListener,
     permit: ListenerPermit,
-    generation: Option<u32>,
+    ticket: Ticket,
 ) -> Response {
-    let headers = sound_headers(station);
-    let user = permit.user().clone();
-    let end: PendingEnd = Box::pin(async move { service.wait_for_end(&user, generation, MAX_STREAM_TIME).await });
+    let headers = sound_headers(station, listener.codec());
+    let end: PendingEnd = Box::pin(async move { service.wait_for_end(ticket).await });
     let body = Body::from_stream(stream::unfold((listener, end, permit), async |(mut listener, mut end, permit)| {
         let bytes: Bytes = tokio::select! {
             biased;

@@ -18,10 +18,10 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::time::sleep;
 
 use super::listener_limits::ListenerPermit;
-use super::live_stream::MAX_STREAM_TIME;
 use super::metrics::StreamEnd;
 use super::relay::station_board::StationBoard;
 use super::service::RadioService;
+use super::tickets::Ticket;
 use server_kit::api::event_stream::event_frame;
 
 /// Interval of comments: proxies between end connections that are silent for a minute.
@@ -34,19 +34,14 @@ const COMMENT: &[u8] = b":\n\n";
 const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
 /// Returns the answer with the events of `board`, from what holds now on.
-pub fn respond(
-    service: RadioService,
-    board: Arc<StationBoard>,
-    permit: ListenerPermit,
-    generation: Option<u32>,
-) -> Response {
+pub fn respond(service: RadioService, board: Arc<StationBoard>, permit: ListenerPermit, ticket: Ticket) -> Response {
     let (events, snapshot) = board.subscribe();
     let gauge = service.0.metrics.title_listeners.clone();
     gauge.inc();
-    let user = permit.user().clone();
-    let end = Box::pin(async move { service.wait_for_end(&user, generation, MAX_STREAM_TIME).await });
+    let ended = service.clone();
+    let end = Box::pin(async move { ended.wait_for_end(ticket).await });
     let waiting = std::iter::once(Bytes::from_static(BEGINNING)).chain(snapshot).collect();
-    let state = NowStream { board, events, waiting, end, gauge, _permit: permit };
+    let state = NowStream { service, board, events, waiting, end, gauge, _permit: permit };
     let body = Body::from_stream(stream::unfold(Some(state), async |state| {
         let mut state = state?;
         let (frame, goes_on) = state.next().await;
@@ -62,6 +57,7 @@ pub fn respond(
 }
 
 struct NowStream {
+    service: RadioService,
     board: Arc<StationBoard>,
     events: broadcast::Receiver<Bytes>,
     waiting: VecDeque<Bytes>,
@@ -81,7 +77,11 @@ impl NowStream {
                 biased;
                 reason = &mut self.end => return end_frame(reason),
                 event = self.events.recv() => event,
-                () = sleep(COMMENT_INTERVAL) => return (Bytes::from_static(COMMENT), true),
+                () = sleep(COMMENT_INTERVAL) => {
+                    // Where nobody hears it here, nobody else notices that another node has deleted it.
+                    self.service.close_deleted_board(&self.board).await;
+                    return (Bytes::from_static(COMMENT), true);
+                }
             };
             match event {
                 // Nothing: the station was deleted.

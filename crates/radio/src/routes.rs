@@ -1,7 +1,9 @@
 //! Paths of radio.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Extension;
 use axum::extract::{DefaultBodyLimit, FromRequestParts, State};
 use axum::response::{IntoResponse, Response};
 use http::request::Parts;
@@ -25,6 +27,7 @@ use server_kit::api::extractors::{Json, Path, Query};
 use server_kit::api::pagination::{Page, PageLimits, decode_cursor};
 use server_kit::api::timestamps::to_rfc3339;
 use server_kit::api::user::{AdminUser, User};
+use server_kit::auth::Authenticator;
 
 /// Largest request body, in bytes.
 const MAX_BODY_BYTES: usize = 8192;
@@ -78,7 +81,7 @@ async fn add_station(
     Json(body): Json<AddStationRequest>,
 ) -> Result<(StatusCode, Json<StationView>), ApiError> {
     let station = radio.add(body.station()?, user.id()).await?;
-    Ok((StatusCode::CREATED, Json(StationView::new(station, &radio))))
+    Ok((StatusCode::CREATED, Json(StationView::new(station, &radio, &user))))
 }
 
 /// Delete a station. The streams of its listeners end.
@@ -105,14 +108,14 @@ async fn delete_station(
         (status = 503, description = "Cannot be read at the moment; see Retry-After")))]
 async fn list_stations(
     State(radio): State<RadioService>,
-    _: User,
+    user: User,
     Query(query): Query<ListQuery>,
 ) -> Result<Json<Page<StationView>>, ApiError> {
     let limit = PAGES.limit(query.limit)?;
     let after = decode_cursor(query.cursor.as_deref(), |text| Uuid::parse_str(&text).ok())?;
     let found = radio.list(&query.filter()?, after, u32::from(limit) + 1).await?;
     let page = Page::from_lookahead(found, limit, |station| station.id.to_string());
-    Ok(Json(page.map(|station| StationView::new(station, &radio))))
+    Ok(Json(page.map(|station| StationView::new(station, &radio, &user))))
 }
 
 /// Return a station.
@@ -124,11 +127,11 @@ async fn list_stations(
         (status = 503, description = "Cannot be read at the moment; see Retry-After")))]
 async fn get_station(
     State(radio): State<RadioService>,
-    _: User,
+    user: User,
     Path(id): Path<Uuid>,
 ) -> Result<Json<StationView>, ApiError> {
     let station = radio.station(id).await?;
-    Ok(Json(StationView::new(station, &radio)))
+    Ok(Json(StationView::new(station, &radio, &user)))
 }
 
 /// Begin a station: the server connects to it and waits for sound; the answer has the addresses of sound and titles.
@@ -141,6 +144,7 @@ async fn get_station(
 async fn play(
     State(radio): State<RadioService>,
     user: User,
+    authenticator: Option<Extension<Arc<Authenticator>>>,
     Json(body): Json<PlayRequest>,
 ) -> Result<Json<PlayResponse>, ApiError> {
     // A connection to a station is counted as a listener while it is waited for.
@@ -148,7 +152,13 @@ async fn play(
     let (station, channel_id) = body.station(&radio).await?;
     radio.play(&station).await?;
     let id = station.id;
-    let (ticket, until) = radio.issue_ticket(id, user.id()).await?;
+    let (ticket, until) = radio
+        .issue_ticket(
+            id,
+            user.id(),
+            token_life(authenticator.as_ref().map(|Extension(authenticator)| authenticator), &user)?,
+        )
+        .await?;
     let url = |what: &str| format!("/api/v1/radio/{id}/{what}?ticket={ticket}");
     Ok(Json(PlayResponse {
         stream_id: id,
@@ -156,7 +166,7 @@ async fn play(
         play_url: url("live"),
         now_url: url("now"),
         expires_at: to_rfc3339(UnixMillis::new(i64::try_from(until).unwrap_or(i64::MAX / 1000).saturating_mul(1000))),
-        station: StationView::new(station, &radio),
+        station: StationView::new(station, &radio, &user),
     }))
 }
 
@@ -233,10 +243,10 @@ async fn live(
     let permit = radio.admit(&visitor.0.user)?;
     let station = radio.station(id).await?;
     if method == Method::HEAD {
-        return Ok(live_stream::sound_headers(&station).into_response());
+        return Ok(live_stream::sound_headers(&station, radio.codec(&station)).into_response());
     }
     let listener = radio.listen(&station).await?;
-    Ok(live_stream::respond(radio, &station, listener, permit, visitor.0.generation))
+    Ok(live_stream::respond(radio, &station, listener, permit, visitor.0))
 }
 
 /// Follow the titles of a station, and its state: `station` and `history` at first, then `title` and `station`; `end` with
@@ -257,7 +267,12 @@ async fn now(
     let permit = radio.admit(&visitor.0.user)?;
     radio.station(id).await?;
     let board = radio.board(id);
-    Ok(now_stream::respond(radio, board, permit, visitor.0.generation))
+    Ok(now_stream::respond(radio, board, permit, visitor.0))
+}
+
+/// Returns the time for which the token of a request is still good.
+fn token_life(authenticator: Option<&Arc<Authenticator>>, user: &User) -> Result<Duration, ApiError> {
+    Ok(authenticator.ok_or_else(ApiError::internal)?.remaining_life(&user.claims))
 }
 
 /// Listener of a station, by a ticket for it or by a token.
@@ -274,9 +289,9 @@ impl FromRequestParts<RadioService> for StreamVisitor {
     async fn from_request_parts(parts: &mut Parts, radio: &RadioService) -> Result<Self, ApiError> {
         let Query(TicketQuery { ticket }) = Query::from_request_parts(parts, radio).await?;
         let Some(ticket) = ticket else {
-            let user = User::from_request_parts(parts, radio).await?.id().clone();
-            let generation = radio.generation(&user).await?;
-            return Ok(Self(Ticket { user, generation }));
+            let user = User::from_request_parts(parts, radio).await?;
+            let life = token_life(parts.extensions.get::<Arc<Authenticator>>(), &user)?;
+            return Ok(Self(radio.visit(user.id(), life).await?));
         };
         let Path(id) = Path::<Uuid>::from_request_parts(parts, radio).await?;
         let refused = || ApiError::unauthorized("the ticket is none of this station, or its time is over");

@@ -13,6 +13,7 @@ use uuid::Uuid;
 use super::Error;
 use super::directory::StationDirectory;
 use super::listener_limits::{ListenerLimits, ListenerPermit};
+use super::live_stream::MAX_STREAM_TIME;
 use super::metrics::{RadioMetrics, StreamEnd};
 use super::relay::listener::{CountedListener, RelayListener};
 use super::relay::station_board::StationBoard;
@@ -201,6 +202,14 @@ impl RadioService {
         }
     }
 
+    /// Ends the streams of titles of a station that another node has deleted. However many listen, the database is asked
+    /// once in a while for each station.
+    pub(super) async fn close_deleted_board(&self, board: &StationBoard) {
+        if board.is_check_due() && matches!(self.0.store.get(board.id()).await, Ok(None)) {
+            self.close_board(board.id());
+        }
+    }
+
     /// Connects to a station, if it is not connected to, and waits until there is sound.
     pub async fn play(&self, station: &Station) -> Result<(), Error> {
         let handle = self.attach(station)?;
@@ -215,6 +224,12 @@ impl RadioService {
         let codec = ready.ok().flatten().ok_or(Error::StationAway)?;
         let listener = RelayListener::new(handle, codec, self.0.settings.burst_bytes);
         Ok(CountedListener::new(listener, self.0.metrics.clone()))
+    }
+
+    /// Returns the codec of a station's sound: the one that is heard at this node, else that of when it was added.
+    pub fn codec(&self, station: &Station) -> AudioCodec {
+        let heard = self.0.relays.lock().get(&station.id).and_then(|relay| relay.codec());
+        heard.unwrap_or(station.codec)
     }
 
     /// Takes a place for a listener of a user.
@@ -286,17 +301,32 @@ impl RadioService {
         }
     }
 
-    /// Returns a ticket for a station's streams, and the Unix second until which it opens them.
-    pub async fn issue_ticket(&self, station: Uuid, user: &UserId) -> Result<(String, u64), Error> {
-        let ticket = Ticket { user: user.clone(), generation: self.generation(user).await? };
+    /// Returns a ticket for a station's streams, and the Unix second until which it opens them; it is issued for a token that
+    /// is good for `token_life`.
+    pub async fn issue_ticket(
+        &self,
+        station: Uuid,
+        user: &UserId,
+        token_life: Duration,
+    ) -> Result<(String, u64), Error> {
+        let ticket = self.visit(user, token_life).await?;
         self.0.tickets.issue(station, &ticket).ok_or(Error::Unavailable)
     }
 
-    /// Resolves when a stream must end that began in this generation of its user's tokens.
-    pub(super) async fn wait_for_end(&self, user: &UserId, generation: Option<u32>, life: Duration) -> StreamEnd {
+    /// Returns what a token that is good for `token_life` opens now: a ticket that is not signed.
+    pub(super) async fn visit(&self, user: &UserId, token_life: Duration) -> Result<Ticket, Error> {
+        let token_until = self.0.clock.unix().saturating_add(token_life.as_secs());
+        let token_until = u32::try_from(token_until).unwrap_or(u32::MAX);
+        Ok(Ticket { user: user.clone(), generation: self.generation(user).await?, token_until })
+    }
+
+    /// Resolves when a stream must end that was opened by `ticket`.
+    pub(super) async fn wait_for_end(&self, ticket: Ticket) -> StreamEnd {
+        let left = u64::from(ticket.token_until).saturating_sub(self.0.clock.unix());
+        let life = Duration::from_secs(left).min(MAX_STREAM_TIME);
         let revoked = async {
             match &self.0.revocations {
-                Some(revocations) => revocations.wait_until_revoked(user.as_str(), generation).await,
+                Some(revocations) => revocations.wait_until_revoked(ticket.user.as_str(), ticket.generation).await,
                 None => std::future::pending().await,
             }
         };

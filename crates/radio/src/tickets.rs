@@ -1,5 +1,6 @@
 //! Tickets: leave to open one station's streams, in the query of an address, for `<audio>` and `EventSource`, which set no
-//! header. A ticket holds its user, the user's generation and its time, and is signed; it is kept nowhere.
+//! header. A ticket holds its user, the user's generation, its time and that of the token that it was issued for, and is
+//! signed; it is kept nowhere.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,8 +14,8 @@ use uuid::Uuid;
 use primitives::clock::Clock;
 use primitives::ids::{MAX_ID_BYTES, UserId};
 
-/// Bytes before the user's id: time, generation.
-const HEAD_BYTES: usize = 4 + 5;
+/// Bytes before the user's id: time, the token's time, generation.
+const HEAD_BYTES: usize = 4 + 4 + 5;
 /// Bytes of the signature.
 const TAG_BYTES: usize = 16;
 /// Longest ticket, in characters.
@@ -37,6 +38,8 @@ pub struct Ticket {
     pub user: UserId,
     /// Generation of the user's tokens in which it was issued, where that was known.
     pub generation: Option<u32>,
+    /// Unix second at which the user's token ends, and with it what the ticket has opened.
+    pub token_until: u32,
 }
 
 impl TicketIssuer {
@@ -45,10 +48,11 @@ impl TicketIssuer {
         Self { keys, ttl, clock }
     }
 
-    /// Issues a ticket for a station; returns it and the Unix second until which it is good.
+    /// Issues a ticket for a station; returns it and the Unix second until which it is good: no longer than the token.
     pub fn issue(&self, station: Uuid, ticket: &Ticket) -> Option<(String, u64)> {
-        let until = self.clock.unix() + self.ttl.as_secs();
+        let until = (self.clock.unix() + self.ttl.as_secs()).min(ticket.token_until.into());
         let mut bytes = u32::try_from(until).unwrap_or(u32::MAX).to_be_bytes().to_vec();
+        bytes.extend(ticket.token_until.to_be_bytes());
         bytes.push(u8::from(ticket.generation.is_some()));
         bytes.extend(ticket.generation.unwrap_or_default().to_be_bytes());
         bytes.extend(ticket.user.as_str().as_bytes());
@@ -67,18 +71,21 @@ impl TicketIssuer {
         if !(self.keys)().iter().any(is_good) {
             return None;
         }
-        let (&[u0, u1, u2, u3, has_generation, g0, g1, g2, g3], user) = signed.split_first_chunk::<HEAD_BYTES>()?;
-        if u64::from(u32::from_be_bytes([u0, u1, u2, u3])) <= self.clock.unix() {
+        let (until, rest) = signed.split_first_chunk()?;
+        let (token_until, rest) = rest.split_first_chunk()?;
+        let (&[has_generation, g0, g1, g2, g3], user) = rest.split_first_chunk()?;
+        if u64::from(u32::from_be_bytes(*until)) <= self.clock.unix() {
             return None;
         }
         let user = UserId::parse(std::str::from_utf8(user).ok()?)?;
-        Some(Ticket { user, generation: (has_generation != 0).then(|| u32::from_be_bytes([g0, g1, g2, g3])) })
+        let generation = (has_generation != 0).then(|| u32::from_be_bytes([g0, g1, g2, g3]));
+        Some(Ticket { user, generation, token_until: u32::from_be_bytes(*token_until) })
     }
 }
 
 fn mac(key: &[u8; 32], station: Uuid, signed: &[u8]) -> Hmac<Sha256> {
     let mac = <Hmac<Sha256> as KeyInit>::new_from_slice(key).expect("HMAC takes keys of any length");
-    mac.chain_update(b"tidegate radio ticket 1").chain_update(station.as_bytes()).chain_update(signed)
+    mac.chain_update(b"tidegate radio ticket 2").chain_update(station.as_bytes()).chain_update(signed)
 }
 
 #[cfg(test)]
@@ -95,7 +102,7 @@ mod tests {
         };
         let (station, other) = (Uuid::from_u128(1), Uuid::from_u128(2));
         for generation in [None, Some(0), Some(7)] {
-            let ticket = Ticket { user: UserId::parse("ålice").expect("an id"), generation };
+            let ticket = Ticket { user: UserId::parse("ålice").expect("an id"), generation, token_until: 5000 };
             let (text, until) = issuer(vec![[1; 32], [2; 32]]).issue(station, &ticket).expect("a key");
             assert_eq!(until, 1060);
             assert_eq!(
@@ -113,8 +120,14 @@ mod tests {
                 assert!(same || issuer(vec![[1; 32]]).verify(station, &forged).is_none(), "{at}");
             }
         }
-        let ticket = Ticket { user: UserId::parse("u").expect("an id"), generation: None };
+        let ticket = Ticket { user: UserId::parse("u").expect("an id"), generation: None, token_until: u32::MAX };
         let (text, _) = issuer(vec![[1; 32]]).issue(station, &ticket).expect("a key");
+        let short = Ticket { token_until: 1030, ..ticket.clone() };
+        assert_eq!(
+            issuer(vec![[1; 32]]).issue(station, &short).map(|(_, until)| until),
+            Some(1030),
+            "its token ends first"
+        );
         clock.advance(Duration::from_secs(60));
         assert_eq!(issuer(vec![[1; 32]]).verify(station, &text), None, "its time is over");
         for bad in ["", "A", "%", &"A".repeat(5000)] {

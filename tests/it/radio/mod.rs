@@ -2,6 +2,7 @@
 //! and a real Icecast with ffmpeg as its source.
 
 mod directory;
+mod ends;
 pub mod icecast;
 mod refusals;
 mod relay;
@@ -67,6 +68,15 @@ impl Client {
     /// Begins a station, which must succeed.
     async fn play(&self, id: &str) -> Value {
         json_of(self.send(Method::POST, "play", Some(&json!({ "stream_id": id }))).await.is(200))
+    }
+
+    /// A user's whose token ends at this second.
+    fn until(gate: &Gate, user: &str, end: i64) -> Self {
+        let mut claims = token::claims(user);
+        claims["exp"] = json!(end);
+        let mut user = ApiUser::new(gate, user);
+        user.authorization = format!("Bearer {}", token::with(&claims));
+        Self(user)
     }
 
     /// Opens the sound of a station.

@@ -112,6 +112,7 @@ async fn a_type_that_a_station_invents_reaches_no_browser() {
     let header = |name: &str| sound.response.headers().get(name).map(|value| value.to_str().expect("text"));
     assert_eq!((header("content-type"), header("x-content-type-options")), (Some("audio/mpeg"), Some("nosniff")));
     assert_eq!((header("accept-ranges"), header("cache-control")), (Some("none"), Some("no-store")));
+    assert_eq!(header("set-cookie"), None);
 }
 
 #[tokio::test]

@@ -33,6 +33,7 @@ struct Shared {
     title: Mutex<Vec<u8>>,
     is_down: AtomicBool,
     is_held: AtomicBool,
+    is_aac: AtomicBool,
     /// Connections that got sound.
     plays: AtomicUsize,
     open: AtomicUsize,
@@ -51,6 +52,7 @@ impl Station {
             title: Mutex::default(),
             is_down: AtomicBool::new(false),
             is_held: AtomicBool::new(false),
+            is_aac: AtomicBool::new(false),
             plays: AtomicUsize::new(0),
             open: AtomicUsize::new(0),
             flooded: AtomicUsize::new(0),
@@ -111,6 +113,11 @@ impl Station {
         self.shared.is_held.store(true, Ordering::SeqCst);
     }
 
+    /// Sends AAC from now on, whatever it says.
+    pub fn become_aac(&self) {
+        self.shared.is_aac.store(true, Ordering::SeqCst);
+    }
+
     /// Serves again.
     pub fn come_back(&self) {
         self.shared.is_down.store(false, Ordering::SeqCst);
@@ -142,7 +149,7 @@ async fn serve(mut stream: TcpStream, shared: &Shared) {
             return play(stream, shared, head, PACE / 10).await;
         }
         "/lying" => {
-            let head = b"HTTP/1.0 200 OK\r\nContent-Type: text/html\r\n\r\n";
+            let head = b"HTTP/1.0 200 OK\r\nContent-Type: text/html\r\nSet-Cookie: station=1; Domain=127.0.0.1\r\n\r\n";
             return play(stream, shared, head, PACE).await;
         }
         "/endless.pls" => {
@@ -211,7 +218,7 @@ async fn play(mut stream: TcpStream, shared: &Shared, head: &[u8], pace: Duratio
             continue;
         }
         while rest.len() < META_INTERVAL {
-            rest.extend(frame());
+            rest.extend(if shared.is_aac.load(Ordering::SeqCst) { aac_frame() } else { frame() });
         }
         let mut piece: Vec<u8> = rest.drain(..META_INTERVAL).collect();
         if has_titles {
@@ -233,6 +240,16 @@ async fn play(mut stream: TcpStream, shared: &Shared, head: &[u8], pace: Duratio
 
 fn frame() -> Vec<u8> {
     let mut frame = vec![0xFF, 0xFB, 0x90, 0x00];
+    frame.resize(FRAME_BYTES, 0x55);
+    frame
+}
+
+/// A frame of AAC-LC in ADTS, of two channels at 44.1 kHz.
+fn aac_frame() -> Vec<u8> {
+    let length = u32::try_from(FRAME_BYTES).expect("short");
+    let byte = |bits: u32| u8::try_from(bits & 0xFF).expect("eight bits");
+    let mut frame =
+        vec![0xFF, 0xF1, 0x50, 0x80 | byte(length >> 11), byte(length >> 3), byte(length << 5) | 0x1F, 0xFC];
     frame.resize(FRAME_BYTES, 0x55);
     frame
 }

@@ -6,13 +6,13 @@ use super::station::Station;
 use super::*;
 
 /// Events as they come.
-struct Events {
+pub struct Events {
     response: reqwest::Response,
     text: String,
 }
 
 impl Events {
-    async fn open(gate: &Gate, url: &str) -> Self {
+    pub async fn open(gate: &Gate, url: &str) -> Self {
         let response = gate.client().request(Method::GET, url).send().await.expect("the gate answers");
         assert_eq!(response.status(), 200);
         assert_eq!(response.headers()["content-type"], "text/event-stream");
@@ -37,7 +37,7 @@ impl Events {
     }
 
     /// The data of the next event of this name.
-    async fn event(&mut self, name: &str) -> Value {
+    pub async fn event(&mut self, name: &str) -> Value {
         loop {
             let (found, data) = self.next().await;
             if found == name {

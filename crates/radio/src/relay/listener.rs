@@ -103,6 +103,11 @@ impl CountedListener {
         Self { listener, metrics, end: None }
     }
 
+    /// Returns the codec of what is heard.
+    pub fn codec(&self) -> AudioCodec {
+        self.listener.codec
+    }
+
     /// Returns the next bytes; `None` at the end. Can be dropped and called again.
     pub async fn next(&mut self) -> Option<Bytes> {
         match self.listener.next().await {

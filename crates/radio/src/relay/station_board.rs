@@ -1,6 +1,7 @@
 //! Board of a station: its state on this node, its last titles, and those who are told of both.
 
 use std::collections::VecDeque;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -9,12 +10,15 @@ use tokio::sync::broadcast;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+use primitives::clock::monotonic_now;
 use primitives::unix_time::UnixMillis;
 use server_kit::api::event_stream::{event_frame, event_json};
 use server_kit::api::timestamps::to_rfc3339;
 
 /// Most titles that are kept.
 const MAX_TITLES: usize = 20;
+/// Interval in which it is looked for whether its station is still listed.
+const CHECK_INTERVAL: Duration = Duration::from_secs(15);
 /// Events that a listener may be behind; then it is told everything anew.
 const MAX_WAITING_EVENTS: usize = 16;
 
@@ -75,12 +79,28 @@ struct BoardState {
     titles: VecDeque<TitleView>,
     /// Title that is played; `None` since the stream began, or where nothing is announced.
     current: Option<String>,
+    checked_at: Option<Instant>,
 }
 
 impl StationBoard {
     /// Creates the board of a station that nobody listens to.
     pub fn new(id: Uuid) -> Self {
         Self { id, state: Mutex::default(), events: broadcast::Sender::new(MAX_WAITING_EVENTS) }
+    }
+
+    /// Returns the id of its station.
+    pub fn id(&self) -> Uuid {
+        self.id
+    }
+
+    /// Returns true, to one caller, where it was not asked for a while whether its station is still listed.
+    pub fn is_check_due(&self) -> bool {
+        let (now, mut state) = (monotonic_now(), self.state.lock());
+        let is_due = state.checked_at.is_none_or(|at| now.duration_since(at) >= CHECK_INTERVAL);
+        if is_due {
+            state.checked_at = Some(now);
+        }
+        is_due
     }
 
     /// Returns its state.

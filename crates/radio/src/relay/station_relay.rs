@@ -78,6 +78,11 @@ impl StationRelay {
         self.is_idle().then(|| self.sound.lock().released_at)
     }
 
+    /// Returns the codec of its sound; `None` until there is some.
+    pub fn codec(&self) -> Option<AudioCodec> {
+        self.sound.lock().codec
+    }
+
     /// Returns true where its listeners were told that it is over.
     pub fn has_ended(&self) -> bool {
         self.sound.lock().ended.is_some()

@@ -49,11 +49,16 @@ impl AddressPolicy {
         Self { allowed }
     }
 
-    /// Returns true where a connection to `address` may be made.
-    pub fn permits(&self, address: IpAddr) -> bool {
+    /// Returns true where `address` is in a network that the operator has named.
+    pub fn allows(&self, address: IpAddr) -> bool {
         // An IPv4 address in IPv6's form is connected to over IPv4 (RFC 4291 §2.5.5.2).
         let canonical = address.to_canonical();
-        self.allowed.iter().any(|network| network.contains(&canonical)) || is_public(address)
+        self.allowed.iter().any(|network| network.contains(&canonical))
+    }
+
+    /// Returns true where a connection to `address` may be made.
+    pub fn permits(&self, address: IpAddr) -> bool {
+        self.allows(address) || is_public(address)
     }
 }
 

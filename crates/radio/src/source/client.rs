@@ -103,6 +103,11 @@ impl StationClient {
         Self { policy: Arc::new(policy), tls: TlsConnector::from(Arc::new(config)) }
     }
 
+    /// Returns the rule about addresses.
+    pub fn policy(&self) -> &AddressPolicy {
+        &self.policy
+    }
+
     /// GETs `link`, through redirects, and asks for titles within the stream.
     pub async fn get(&self, link: &StationLink) -> Result<StationResponse, SourceError> {
         let (mut url, mut may_be_internal) = (check_station_url(link.url.clone())?, link.may_be_internal);
