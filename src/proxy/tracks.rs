@@ -128,7 +128,7 @@ impl RequestedObject {
 
 impl ObjectHandler {
     /// Returns the object that the captured path values name; 400 where they make no key.
-    fn find_object(&self, captures: &Captures) -> Result<RequestedObject, ProxyFailure> {
+    pub(super) fn find_object(&self, captures: &Captures) -> Result<RequestedObject, ProxyFailure> {
         Ok(RequestedObject::new(Arc::clone(&self.origin), render(&self.key, captures)?))
     }
 }

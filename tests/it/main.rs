@@ -21,6 +21,7 @@ mod dependency_log;
 mod deployment;
 mod documentation;
 mod events;
+mod explain;
 mod faults;
 mod film_serving;
 mod films;

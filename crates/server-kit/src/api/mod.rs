@@ -4,6 +4,7 @@ pub mod cache_admin;
 pub mod config_reload;
 pub mod error;
 pub mod event_stream;
+pub mod explain;
 pub mod extractors;
 pub mod health;
 pub mod id;
