@@ -100,23 +100,20 @@ fn tell_route(out: &mut String, route: &RouteExplanation, line: impl Fn(&mut Str
     for (name, value) in &route.rules {
         line(out, name, value);
     }
-    let value = |value: &Result<String, String>| match value {
-        Ok(value) => value.clone(),
-        Err(error) => format!("none: {error}"),
-    };
     match &route.handler {
-        HandlerExplanation::Object { store, bucket, key, cache, destinations } => {
+        None => {}
+        Some(HandlerExplanation::Object { store, bucket, key, cache, destinations }) => {
             line(out, "store", store);
             line(out, "bucket", bucket);
-            line(out, "key", &value(key));
+            line(out, "key", key);
             line(out, "cache", cache.as_deref().unwrap_or("none: it is streamed"));
             tell_destinations(out, destinations, line);
         }
-        HandlerExplanation::Track { track } => {
-            line(out, "track", &value(track));
+        Some(HandlerExplanation::Track { track }) => {
+            line(out, "track", track);
             line(out, "store", "as the catalogue says");
         }
-        HandlerExplanation::Cluster { cluster, load_balancing, transforms, request, destinations } => {
+        Some(HandlerExplanation::Cluster { cluster, load_balancing, transforms, request, destinations }) => {
             line(out, "cluster", &format!("{cluster}, {load_balancing}"));
             for transform in transforms {
                 line(out, "transform", transform.name);

@@ -42,8 +42,8 @@ async fn the_route_of_a_request_is_told_with_those_that_come_later_and_those_tha
     assert_eq!(told["route"]["captures"], json!([["rest", "a b.flac"]]));
     let handler = &told["route"]["handler"];
     assert_eq!(
-        (&handler["kind"], &handler["bucket"], &handler["key"]["Ok"]),
-        (&json!("Object"), &json!("music"), &json!("tracks/a b.flac"))
+        (&handler["kind"], &handler["bucket"], &handler["key"]),
+        (&json!("object"), &json!("music"), &json!("tracks/a b.flac"))
     );
     assert_eq!(told["nearMisses"], json!([{ "id": "elsewhere", "because": ["Hosts are `other.example`"] }]));
     // The other host's route comes first there.

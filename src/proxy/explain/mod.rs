@@ -83,8 +83,10 @@ pub fn explain(runtime: &Runtime, mut request: Parts, scheme: &str) -> RequestEx
         near_misses: Vec::new(),
     };
     if let Err(fault) = request_path::check(path.as_bytes()) {
-        told.refusal = Some(Refusal { status: 400, reason: fault.to_string() });
-        return told;
+        return RequestExplanation {
+            refusal: Some(refusal(&ProxyFailure::BadRequest(fault.to_string().into()))),
+            ..told
+        };
     }
     if request.extensions.get::<FilmCredential>().is_some() {
         return explain_film(runtime, request, told);
@@ -101,22 +103,16 @@ pub fn explain(runtime: &Runtime, mut request: Parts, scheme: &str) -> RequestEx
             told.preceded = matching.into_iter().filter(|verdict| verdict.id != found.id).map(passed).collect();
             let pattern = found.path.map(ToString::to_string);
             let pattern = (pattern, found.path.map(|path| path.names().map(str::to_owned).collect()));
-            told.route = Some(explain_route(found.value, pattern, &found.captures, (request, scheme)));
+            tell_route(&mut told, found.value, pattern, &found.captures, (request, scheme));
         }
         Ok(RouteLookup::NotFound | RouteLookup::MethodNotAllowed(_)) if is_module_path(path) => {
             told.module = Some(super::modules::module_name(path));
         }
         Ok(RouteLookup::MethodNotAllowed(methods)) => {
-            let allowed: Vec<&str> = methods.iter().map(Method::as_str).collect();
-            let reason = format!("routes of this path take {}", allowed.join(", "));
-            told.refusal = Some(Refusal { status: 405, reason });
+            told.refusal = Some(refusal(&ProxyFailure::MethodNotAllowed(methods)));
         }
-        Ok(RouteLookup::NotFound) => {
-            told.refusal = Some(Refusal { status: 404, reason: "no route takes it".to_owned() });
-        }
-        Err(failure) => {
-            told.refusal = Some(Refusal { status: 400, reason: failure.detail().into_owned() });
-        }
+        Ok(RouteLookup::NotFound) => told.refusal = Some(refusal(&ProxyFailure::NoRoute)),
+        Err(failure) => told.refusal = Some(refusal(&failure)),
     }
     told
 }
@@ -136,9 +132,9 @@ fn explain_film(runtime: &Runtime, request: &Parts, mut told: RequestExplanation
     match runtime.films.as_ref().and_then(|routes| Some((routes, routes.read(request.uri.path())?))) {
         Some((routes, film)) => {
             let route = if film.is_key { &routes.keys } else { &routes.films };
-            told.route = Some(explain_route(route, (None, None), &film.captures, (request, "https")));
+            tell_route(&mut told, route, (None, None), &film.captures, (request, "https"));
         }
-        None => told.refusal = Some(Refusal { status: 404, reason: "the path is none of a film".to_owned() }),
+        None => told.refusal = Some(refusal(&ProxyFailure::NoRoute)),
     }
     told
 }
@@ -149,17 +145,25 @@ fn passed(verdict: RouteVerdict<'_>) -> PassedRoute {
     PassedRoute { id: verdict.id.to_string(), because }
 }
 
-fn explain_route(
+/// The answer of a failure.
+fn refusal(failure: &ProxyFailure) -> Refusal {
+    Refusal { status: failure.status().as_u16(), reason: failure.detail().into_owned() }
+}
+
+fn tell_route(
+    told: &mut RequestExplanation,
     route: &Arc<Route>,
     (pattern, names): (Option<String>, Option<Vec<String>>),
     captures: &Captures,
     request: (&Parts, &str),
-) -> RouteExplanation {
+) {
+    let handler = explain_handler(route, captures, request);
+    told.refusal = handler.as_ref().err().map(refusal);
     let decoded = |name: String| {
         let value = captures.decoded(&name)?.unwrap_or_else(|error| error.to_string());
         Some((name, value))
     };
-    RouteExplanation {
+    told.route = Some(RouteExplanation {
         id: route.id.to_string(),
         pattern,
         captures: names.into_iter().flatten().filter_map(decoded).collect(),
@@ -168,8 +172,8 @@ fn explain_route(
             RouteAuthorization::Policy { claims, .. } => format!("a token that satisfies `{}`", claims.name),
         },
         rules: rules(route),
-        handler: explain_handler(route, captures, request),
-    }
+        handler: handler.ok(),
+    });
 }
 
 /// Limits of a route and the like, as the configuration names them.
@@ -191,18 +195,21 @@ fn rules(route: &Route) -> Vec<(&'static str, String)> {
     rules
 }
 
-fn explain_handler(route: &Route, captures: &Captures, request: (&Parts, &str)) -> HandlerExplanation {
-    match &route.handler {
-        RouteHandler::Object(handler) => explain_object(&handler.origin, handler.find_object(captures)),
-        RouteHandler::Film(handler) => explain_object(&handler.origin, handler.find_object(captures)),
-        RouteHandler::Track(handler) => HandlerExplanation::Track {
-            track: handler.track_id.render_key(captures).map_err(|error| error.to_string()),
-        },
+/// Explains the handler; fails as the request would.
+fn explain_handler(
+    route: &Route,
+    captures: &Captures,
+    request: (&Parts, &str),
+) -> Result<HandlerExplanation, ProxyFailure> {
+    Ok(match &route.handler {
+        RouteHandler::Object(handler) => explain_object(&handler.origin, &handler.find_object(captures)?),
+        RouteHandler::Film(handler) => explain_object(&handler.origin, &handler.find_object(captures)?),
+        RouteHandler::Track(handler) => HandlerExplanation::Track { track: handler.track_id(captures)? },
         RouteHandler::Cluster(handler) => explain_cluster(handler, captures, request),
-    }
+    })
 }
 
-fn explain_object(origin: &ObjectOrigin, object: Result<RequestedObject, ProxyFailure>) -> HandlerExplanation {
+fn explain_object(origin: &ObjectOrigin, object: &RequestedObject) -> HandlerExplanation {
     let cache = origin.cache.as_ref().map(|cache| {
         let policy = &cache.policy;
         format!("fresh for {:?}, then {:?} while it is asked for anew", policy.ttl, policy.stale_while_revalidate)
@@ -210,7 +217,7 @@ fn explain_object(origin: &ObjectOrigin, object: Result<RequestedObject, ProxyFa
     HandlerExplanation::Object {
         store: origin.store.to_string(),
         bucket: origin.bucket.to_string(),
-        key: object.map(|object| object.key().to_owned()).map_err(|failure| failure.detail().into_owned()),
+        key: object.key().to_owned(),
         cache,
         destinations: destinations(&origin.cluster),
     }

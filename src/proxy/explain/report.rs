@@ -56,8 +56,8 @@ pub struct RouteExplanation {
     pub authorization: String,
     /// Names of limits and other rules, with their values.
     pub rules: Vec<(&'static str, String)>,
-    /// What answers.
-    pub handler: HandlerExplanation,
+    /// What answers; `None` where the request is refused.
+    pub handler: Option<HandlerExplanation>,
 }
 
 /// The handler of a request.
@@ -70,8 +70,8 @@ pub enum HandlerExplanation {
         store: String,
         /// The bucket.
         bucket: String,
-        /// The key, or the reason why the path makes none.
-        key: Result<String, String>,
+        /// The key.
+        key: String,
         /// Rules of the cache; `None`: it is streamed past it.
         cache: Option<String>,
         /// Servers that are asked.
@@ -79,8 +79,8 @@ pub enum HandlerExplanation {
     },
     /// The object of a track, as the catalogue names it.
     Track {
-        /// The track's id, or the reason why the path makes none.
-        track: Result<String, String>,
+        /// The track's id.
+        track: String,
     },
     /// A server of a cluster.
     Cluster {
