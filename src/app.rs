@@ -15,6 +15,7 @@ pub mod listing;
 mod lyrics;
 mod modules;
 mod players;
+pub mod probe;
 mod radio;
 mod reload;
 mod reload_metrics;
