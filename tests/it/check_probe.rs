@@ -4,6 +4,7 @@ use jsonwebtoken::Algorithm;
 use serde_json::{Value, json};
 
 use crate::support::issuer::{JwksServer, Key};
+use crate::support::origin::ScriptedOrigin;
 use crate::support::postgres::Postgres;
 use crate::support::redis::Redis;
 use crate::support::service::free_port;
@@ -77,10 +78,10 @@ async fn what_does_not_answer_is_named_with_its_reason() {
 
 #[tokio::test]
 async fn a_database_that_is_not_there_is_not_made() {
-    let folder = TempFolder::new("probe");
+    let (origin, folder) = (ScriptedOrigin::with_track("music").await, TempFolder::new("probe"));
     let file = folder.path().join("new/state.db");
-    let mut all = config::empty();
-    all["Database"] = json!({ "Url": format!("sqlite:{}", file.display()) });
+    let mut all = config::objects(&origin.url(), "music");
+    all["Database"] = json!({ "Url": format!("sqlite://{}", file.display()) });
     let ended = probed(&all, &folder).await;
     assert!(ended.code == Some(0) && !file.exists(), "{}{}", ended.stdout, ended.stderr);
 }

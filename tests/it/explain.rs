@@ -56,10 +56,10 @@ async fn the_route_of_a_request_is_told_with_those_that_come_later_and_those_tha
     let told = explained(&folder, &["POST", "/stream/a"]).await;
     assert_eq!(told["refusal"]["status"], 405);
     let told = explained(&folder, &["GET", "/nothing/here"]).await;
-    assert_eq!(
-        (&told["refusal"]["status"], &told["nearMisses"][0]["because"][0]),
-        (&json!(404), &json!("Path is `/stream/{**rest}`"))
-    );
+    assert_eq!(told["refusal"]["status"], 404);
+    let near = told["nearMisses"].as_array().expect("a list");
+    let stream = near.iter().find(|route| route["id"] == "stream").expect("it is a near miss");
+    assert_eq!(stream["because"], json!(["Path is `/stream/{**rest}`"]));
     let told = explained(&folder, &["GET", "/a/../b"]).await;
     assert_eq!(told["refusal"]["status"], 400);
     let told = explained(&folder, &["GET", "/health"]).await;
