@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::{Buf, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use futures::FutureExt as _;
 use pingora::protocols::l4::ext::get_tcp_info;
 use pingora::time::timeout;
@@ -162,6 +162,15 @@ impl ClientSocket {
         };
         self.is_half_closed |= read == 0;
         Ok(read)
+    }
+
+    /// Takes the first `length` bytes that were read ahead. Where there are no others they get a buffer of their own size: a
+    /// request's head is kept for as long as its answer takes, and most are a fraction of the buffer.
+    pub fn take_front(&mut self, length: usize) -> Bytes {
+        if self.read_ahead.len() == length {
+            return Bytes::copy_from_slice(&std::mem::take(&mut self.read_ahead));
+        }
+        self.read_ahead.split_to(length).freeze()
     }
 
     /// Reads as [`Self::read_more`] does, with nothing read ahead: the buffer is there only when there is something to

@@ -4,6 +4,7 @@ mod library;
 mod looks;
 mod lyrics;
 mod playing;
+mod radio;
 mod signin;
 mod sound;
 

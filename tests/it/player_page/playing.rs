@@ -136,12 +136,12 @@ async fn a_server_that_comes_back_gets_the_places_that_waited() {
         slide("seek", 45);
         element("play").click();
         await until("the notice", () => element("offline"));
-        return await until("a place that waits", () => JSON.parse(localStorage.getItem("tidegate.player.places") ?? "{}").t1?.positionMs > 44000);
+        return await until("a place that waits", () => JSON.parse(localStorage.getItem("tidegate.player.places.ada") ?? "{}").t1?.positionMs > 44000);
     "#;
     assert_eq!(room.run(kept).await, json!(true));
     room.browser.command("Network.emulateNetworkConditions", offline(false)).await;
     room.position_becomes("ada", "t1", |at| at > 44_000).await;
-    let gone = r#"return await until("nothing waits", () => localStorage.getItem("tidegate.player.places") === null && !element("offline"));"#;
+    let gone = r#"return await until("nothing waits", () => localStorage.getItem("tidegate.player.places.ada") === null && !element("offline"));"#;
     assert_eq!(room.run(gone).await, json!(true));
     room.browser.close().await;
 }
@@ -329,7 +329,7 @@ async fn a_track_that_is_chosen_while_the_last_one_comes_back_is_the_one_that_pl
     room.run(r#"await plays("Night Ferry"); element("play").click(); await state("paused"); return null;"#).await;
     // Where the user was is told only after another track plays.
     let late = r#"
-        localStorage.removeItem("tidegate.player.places");
+        localStorage.removeItem("tidegate.player.places.ada");
         const ask = window.fetch;
         window.fetch = async (path, options) => {
             if (String(path).endsWith("/t2/position") && options.method !== "POST") { window.isAsked = true; await window.chosen; }

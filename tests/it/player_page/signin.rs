@@ -96,3 +96,54 @@ async fn a_token_that_is_refused_says_so_and_the_next_one_is_taken() {
     assert_eq!(room.run(r#"await until("the list", () => listed().length === 3); return true;"#).await, json!(true));
     room.browser.close().await;
 }
+
+#[tokio::test]
+async fn the_next_user_sees_and_hears_nothing_of_the_one_before() {
+    let Some(room) = Room::open(|_| {}).await else { return };
+    room.visit("ada").await;
+    // Whoever is refused from now on is signed out.
+    let refused = r#"await plays("Low Tide");
+        choose("speed", "1.5");
+        await until("the speed", () => audio.playbackRate === 1.5 && localStorage.getItem("tidegate.player.sound.ada"));
+        const asks = window.fetch;
+        window.fetch = async () => new Response("{}", { status: 401 });
+        element("search").value = "x";
+        element("search").dispatchEvent(new Event("input"));
+        await state("signin");
+        window.fetch = asks;
+        return [audio.paused, audio.getAttribute("src"), localStorage.getItem("tidegate.player.queue.ada").includes("t1")];"#;
+    assert_eq!(room.run(refused).await, json!([true, null, true]));
+    let other = format!(
+        r#"element("token").value = "{}"; element("signin").requestSubmit();
+        await until("the list", () => listed().join() === "Hidden");
+        await plays("Hidden");
+        return [element("speed").value, Object.keys(localStorage).filter(key => key.endsWith(".bob") && localStorage[key].includes("t1"))];"#,
+        token::of("bob")
+    );
+    assert_eq!(room.run(&other).await, json!(["1", []]));
+    let kept = r#"return Object.keys(localStorage).filter(key => key.endsWith(".bob")).length > 0;"#;
+    assert_eq!(room.run(kept).await, json!(true));
+    // The answer to a request of before comes when the user has left.
+    let forgotten = r#"const asks = window.fetch;
+        let answer, isAsked, isTold;
+        const late = new Promise(done => { answer = done; });
+        const refusal = () => { isTold = true; return new Response("{}", { status: 401 }); };
+        window.fetch = async (path, ...rest) => {
+            if (!String(path).includes("q=zzz")) return asks(path, ...rest);
+            isAsked = true;
+            return late.then(refusal);
+        };
+        slide("search", "zzz");
+        await until("the question", () => isAsked);
+        element("sign-out").click();
+        await state("signin");
+        const left = [audio.getAttribute("src"), Object.keys(localStorage).filter(key => key.endsWith(".bob")), sessionStorage.length, Boolean(element("signin-refused"))];
+        answer();
+        await until("the answer", () => isTold);
+        return [...left, Object.keys(localStorage).filter(key => key.endsWith(".bob")), document.body.dataset.state];"#;
+    assert_eq!(room.run(forgotten).await, json!([null, [], 0, false, [], "signin"]));
+    room.visit("ada").await;
+    let back = r#"return await until("the queue", () => element("title")?.textContent === "Low Tide");"#;
+    assert_eq!(room.run(back).await, json!(true));
+    room.browser.close().await;
+}

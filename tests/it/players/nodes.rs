@@ -22,11 +22,14 @@ async fn a_change_on_one_node_is_heard_on_the_other_also_after_redis_was_away() 
     };
     assert_eq!(heard(&mut listener, &said["revision"]).await, said);
     here.report(report("song", "playing", 5_000)).await;
-    assert_eq!(listener.event("player").await["track_id"], "song");
+    // Likewise: a node reads everything anew once it is subscribed, the player before it was changed too.
+    while listener.event("player").await["track_id"] != "song" {}
     assert_eq!(there.get("position").await["track_id"], "song");
     there.post("seek", json!({ "position_ms": 60_000 })).await;
     assert_eq!(listener.event("seek").await["position_ms"], 60_000);
-    assert!(one.metric("tidegate_players_events_total", "remote").await >= 2.0);
+    // The other node tells its own listeners first.
+    let told = async || (one.metric("tidegate_players_events_total", "remote").await >= 2.0).then_some(());
+    eventually("the node is told of both", told).await;
     // Settings go on without Redis; players are answered by 503.
     redis.kill();
     let said = here.put("pitch", json!({ "semitones": 7 })).await;
@@ -41,6 +44,22 @@ async fn a_change_on_one_node_is_heard_on_the_other_also_after_redis_was_away() 
     both_are_subscribed(&redis).await;
     let said = here.put("pitch", json!({ "semitones": -7 })).await;
     assert_eq!(heard(&mut listener, &said["revision"]).await["semitones"], -7);
+}
+
+#[tokio::test]
+async fn a_change_that_could_not_be_published_is_read_by_the_other_node_later() {
+    let folder = TempFolder::new("players");
+    let Some((config, redis)) = in_servers(&folder).await else { return };
+    let (one, two) = (Gate::start(&config).await, Gate::start(&config).await);
+    let here = Client::new(&one, "alice");
+    let Some(mut listener) = Listener::open(&two, "alice", "").await else { return };
+    both_are_subscribed(&redis).await;
+    // Connections and subscriptions stay.
+    redis.ask("ACL SETUSER default -publish");
+    let said = here.put("speed", json!({ "speed": 1.5 })).await;
+    assert!(one.metric("tidegate_players_publish_failures_total", "").await >= 1.0);
+    redis.ask("ACL SETUSER default +publish");
+    while listener.event("settings").await["revision"] != said["revision"] {}
 }
 
 async fn both_are_subscribed(redis: &Redis) {

@@ -12,14 +12,14 @@ use crate::support::{curl, eventually, in_time, nginx, tools};
 use crate::tls::Certificates;
 
 /// An Icecast on loopback.
-struct Icecast {
+pub struct Icecast {
     _service: Service,
     port: u16,
 }
 
 impl Icecast {
     /// Starts it; `None` where it is missing and not required.
-    fn start() -> Option<Self> {
+    pub fn start() -> Option<Self> {
         let program = tools::find("icecast2")?;
         let (folder, port) = (TempFolder::new("icecast"), free_port());
         let file = folder.path().join("icecast.xml");
@@ -45,12 +45,13 @@ impl Icecast {
         Some(Self { _service: service, port })
     }
 
-    fn url(&self, mount: &str) -> String {
+    /// Address of a mount.
+    pub fn url(&self, mount: &str) -> String {
         format!("http://127.0.0.1:{}{mount}", self.port)
     }
 
     /// A source that sends a tone of 440 Hz, encoded by these arguments.
-    fn source(&self, mount: &str, encoding: &[&str]) -> Option<Child> {
+    pub fn source(&self, mount: &str, encoding: &[&str]) -> Option<Child> {
         let mut command = Command::new(tools::find("ffmpeg")?);
         command.args(["-re", "-f", "lavfi", "-i", "sine=frequency=440:sample_rate=48000"]).args(encoding);
         command.arg(format!("icecast://source:in@127.0.0.1:{}{mount}", self.port));
@@ -67,7 +68,17 @@ impl Icecast {
         sources.as_array().map_or_else(|| of(sources), |sources| sources.iter().map(of).sum())
     }
 
-    async fn has_mount(&self, mount: &str) {
+    /// Tells it a title, as sources of MP3 do.
+    pub async fn tell_title(&self, mount: &str, title: &str) {
+        let client = crate::support::client::Client::new(format!("http://127.0.0.1:{}", self.port));
+        let song = title.replace(' ', "+");
+        let path = format!("/admin/metadata?mount={mount}&mode=updinfo&song={song}");
+        // source:in
+        client.get(&path, &[("authorization", "Basic c291cmNlOmlu")]).await.is(200);
+    }
+
+    /// Waits until the source of a mount is there.
+    pub async fn has_mount(&self, mount: &str) {
         let client = crate::support::client::Client::new(format!("http://127.0.0.1:{}", self.port));
         eventually("the source is there", async || {
             client.get("/status-json.xsl", &[]).await.text().contains(mount).then_some(())
@@ -79,7 +90,8 @@ impl Icecast {
 /// Serves what ffmpeg writes.
 const HLS_SERVER: &str =
     "server { listen 127.0.0.1:{port}; root {folder}; types { application/vnd.apple.mpegurl m3u8; } }";
-const MP3: &[&str] = &["-c:a", "libmp3lame", "-b:a", "128k", "-content_type", "audio/mpeg", "-f", "mp3"];
+/// Arguments of ffmpeg for MP3.
+pub const MP3: &[&str] = &["-c:a", "libmp3lame", "-b:a", "128k", "-content_type", "audio/mpeg", "-f", "mp3"];
 const OPUS: &[&str] = &[
     "-c:a",
     "libopus",

@@ -2,7 +2,7 @@
 //! and a real Icecast with ffmpeg as its source.
 
 mod directory;
-mod icecast;
+pub mod icecast;
 mod refusals;
 mod relay;
 pub mod station;

@@ -151,7 +151,12 @@ impl<'a> Http1Exchange<'a> {
     /// Reads ahead until the client has half-closed or gone. Can be dropped and called again.
     async fn watch(&mut self) -> ClientCloseState {
         while !self.socket.is_half_closed && self.socket.read_ahead.len() < MAX_READ_AHEAD {
-            if self.socket.read_more(HEAD_BUFFER).await.is_err() {
+            // Most clients send nothing more: no buffer waits for it.
+            let read = match self.socket.read_ahead.is_empty() {
+                true => self.socket.first_read().await,
+                false => self.socket.read_more(HEAD_BUFFER).await,
+            };
+            if read.is_err() {
                 return ClientCloseState::Gone;
             }
         }

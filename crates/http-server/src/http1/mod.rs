@@ -180,7 +180,7 @@ async fn next_head(
                 if end > limits.head_bytes {
                     return HeadOutcome::Fault(RequestHeadError::TooLong);
                 }
-                return HeadOutcome::Whole(socket.read_ahead.split_to(end).freeze());
+                return HeadOutcome::Whole(socket.take_front(end));
             }
             // The end may be split over two reads.
             searched = socket.read_ahead.len().saturating_sub(3);

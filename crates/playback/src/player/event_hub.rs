@@ -73,7 +73,7 @@ struct EventQueue {
 
 #[derive(Default)]
 struct QueueState {
-    frames: VecDeque<Bytes>,
+    frames: VecDeque<(EventKind, Bytes)>,
     bytes: usize,
     needs_snapshot: bool,
     is_slow: bool,
@@ -114,11 +114,11 @@ impl EventHub {
     }
 
     /// Gives an event to those who listen to `key`.
-    pub fn deliver(&self, key: &PlayerKey, frame: &Bytes) {
+    pub fn deliver(&self, key: &PlayerKey, kind: EventKind, frame: &Bytes) {
         let table = self.0.listeners.lock();
         let queues = table.by_user.get(&key.user).into_iter().flatten();
         for queue in queues.filter(|queue| queue.channel.as_ref().is_none_or(|channel| *channel == key.channel)) {
-            if queue.push(frame.clone()) {
+            if queue.push(kind, frame.clone()) {
                 self.0.metrics.count_end(StreamEnd::Slow);
             }
         }
@@ -128,6 +128,12 @@ impl EventHub {
     pub fn resynchronize(&self) {
         let table = self.0.listeners.lock();
         table.by_user.values().flatten().for_each(|queue| queue.require_snapshot());
+    }
+
+    /// Has the listeners of a user read everything anew: another node could not tell what it changed.
+    pub fn resynchronize_user(&self, user: &UserId) {
+        let table = self.0.listeners.lock();
+        table.by_user.get(user).into_iter().flatten().for_each(|queue| queue.require_snapshot());
     }
 
     fn remove(&self, user: &UserId, queue: &Arc<EventQueue>) {
@@ -144,7 +150,7 @@ impl EventHub {
 
 impl EventQueue {
     /// Adds an event; returns true where that was too much, and the listener is dropped.
-    fn push(&self, frame: Bytes) -> bool {
+    fn push(&self, kind: EventKind, frame: Bytes) -> bool {
         let mut state = self.state.lock();
         if state.is_slow {
             return false;
@@ -155,7 +161,7 @@ impl EventQueue {
             // The memory is free at once: the connection may take its time to end.
             *state = QueueState { is_slow: true, ..QueueState::default() };
         } else {
-            state.frames.push_back(frame);
+            state.frames.push_back((kind, frame));
         }
         drop(state);
         self.changed.notify_one();
@@ -165,7 +171,10 @@ impl EventQueue {
     fn require_snapshot(&self) {
         let mut state = self.state.lock();
         if !state.is_slow {
-            *state = QueueState { needs_snapshot: true, ..QueueState::default() };
+            // What is read anew has all but the commands: they come after it.
+            state.frames.retain(|(kind, _)| *kind == EventKind::Seek);
+            state.bytes = state.frames.iter().map(|(_, frame)| frame.len()).sum();
+            state.needs_snapshot = true;
         }
         drop(state);
         self.changed.notify_one();
@@ -179,7 +188,7 @@ impl EventQueue {
         if std::mem::take(&mut state.needs_snapshot) {
             return Some(NextEvent::Snapshot);
         }
-        let frame = state.frames.pop_front()?;
+        let (_, frame) = state.frames.pop_front()?;
         state.bytes -= frame.len();
         Some(NextEvent::Frame(frame))
     }
@@ -258,7 +267,7 @@ mod tests {
         let (all, main) = (hub.listen(&user("a"), None), hub.listen(&user("a"), Some(ChannelId::main())));
         let (all, main) = (all.expect("there is room"), main.expect("there is room"));
         for (key, text) in [(key("b", "main"), "other"), (key("a", "kitchen"), "1"), (key("a", "main"), "2")] {
-            hub.deliver(&key, &event_frame("seek", text));
+            hub.deliver(&key, EventKind::Seek, &event_frame("seek", text));
         }
         let frame = |text| NextEvent::Frame(event_frame("seek", text));
         assert_eq!([all.next().await, all.next().await], [frame("1"), frame("2")]);
@@ -270,13 +279,30 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_command_that_waits_is_told_after_what_is_read_anew() {
+        let hub = hub();
+        let listener = hub.listen(&user("a"), None).expect("there is room");
+        let frame = |kind: EventKind| event_frame(kind.name(), "1");
+        for kind in [EventKind::Player, EventKind::Seek, EventKind::Settings] {
+            hub.deliver(&key("a", "main"), kind, &frame(kind));
+        }
+        hub.resynchronize_user(&user("b"));
+        assert_eq!(listener.next().await, NextEvent::Frame(frame(EventKind::Player)), "another user's");
+        hub.resynchronize_user(&user("a"));
+        assert_eq!(listener.next().await, NextEvent::Snapshot);
+        assert_eq!(listener.next().await, NextEvent::Frame(frame(EventKind::Seek)));
+        assert_eq!(listener.next().now_or_never(), None, "the others are in what is read");
+        assert_eq!(listener.queue.state.lock().bytes, 0);
+    }
+
+    #[tokio::test]
     async fn what_waits_for_a_slow_listener_is_bounded_in_bytes_and_freed() {
         let hub = hub();
         let (slow, other) = (hub.listen(&user("a"), None), hub.listen(&user("a"), None));
         let (slow, other) = (slow.expect("there is room"), other.expect("there is room"));
         let frame = Bytes::from(vec![b'x'; 1000]);
         for _ in 0..33 {
-            hub.deliver(&key("a", "main"), &frame);
+            hub.deliver(&key("a", "main"), EventKind::Player, &frame);
             let _ = other.next().await;
         }
         assert_eq!(slow.queue.state.lock().frames.len(), 0);

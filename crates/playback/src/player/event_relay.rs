@@ -1,10 +1,14 @@
 //! Events between nodes, by one channel of Redis. A node that was cut off, or was told more than it could take, has its
-//! listeners read everything anew.
+//! listeners read everything anew; so do those of users of whom something could not be told.
 
+use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use fred::interfaces::{EventInterface, PubsubInterface};
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
+use tokio::sync::Notify;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::{Instant, sleep, sleep_until};
 use uuid::Uuid;
@@ -29,6 +33,11 @@ const RETRY_INTERVAL: Duration = Duration::from_millis(250);
 const LAG_INTERVAL: Duration = Duration::from_secs(5);
 /// Longest message that is taken.
 const MAX_MESSAGE_BYTES: usize = 64 << 10;
+/// Most users of whom it is kept that other nodes were not told of a change; of further ones no node learns before its next
+/// reading of everything.
+const MAX_MISSED_USERS: usize = 1000;
+/// Kind of a message by which the listeners of its user read everything anew. No event has this name.
+const READ_ANEW: &str = "read_anew";
 
 /// Message between nodes.
 #[derive(Debug, Serialize, Deserialize)]
@@ -48,12 +57,44 @@ pub struct EventRelay {
     redis: Redis,
     node: Uuid,
     metrics: PlayerMetrics,
+    missed: Arc<MissedUsers>,
+}
+
+/// Users of whom the other nodes were not told something.
+#[derive(Default)]
+struct MissedUsers {
+    users: Mutex<HashSet<UserId>>,
+    added: Notify,
+}
+
+impl MissedUsers {
+    fn add(&self, user: &UserId) {
+        let mut users = self.users.lock();
+        if users.len() < MAX_MISSED_USERS {
+            users.insert(user.clone());
+        }
+        drop(users);
+        self.added.notify_one();
+    }
+
+    fn take(&self) -> Option<UserId> {
+        let mut users = self.users.lock();
+        let user = users.iter().next().cloned()?;
+        users.take(&user)
+    }
 }
 
 impl EventRelay {
     /// Starts giving the events of other nodes to the listeners of `hub`, until `tasks` stop.
     pub fn start(redis: Redis, hub: EventHub, metrics: PlayerMetrics, tasks: &BackgroundTasks) -> Self {
-        let this = Self { redis, node: Uuid::new_v4(), metrics };
+        let this = Self { redis, node: Uuid::new_v4(), metrics, missed: Arc::default() };
+        let (telling, stopping) = (this.clone(), tasks.clone());
+        tasks.spawn(async move {
+            tokio::select! {
+                () = telling.tell_of_missed() => {}
+                () = stopping.stopping() => {}
+            }
+        });
         let (receiving, stopping) = (this.clone(), tasks.clone());
         tasks.spawn(async move {
             let subscriber = receiving.redis.with_own_connections();
@@ -67,17 +108,39 @@ impl EventRelay {
         this
     }
 
-    /// Tells the other nodes of an event. A failure is counted: their listeners read everything anew once they have
-    /// reached Redis again.
+    /// Tells the other nodes of an event. A failure is counted, and they are told later that there was something.
     pub async fn publish(&self, key: &PlayerKey, kind: EventKind, json: &str) {
+        if !self.send(key, kind.name(), json).await {
+            self.metrics.publish_failures.inc();
+            self.missed.add(&key.user);
+        }
+    }
+
+    /// Sends a message; returns false where it is not known to have been sent.
+    async fn send(&self, key: &PlayerKey, kind: &str, json: &str) -> bool {
         let PlayerKey { user, channel } = key.clone();
-        let (user, kind, json) = (user.as_str().to_owned(), kind.name().to_owned(), json.to_owned());
+        let (user, kind, json) = (user.as_str().to_owned(), kind.to_owned(), json.to_owned());
         let message = RelayMessage { node: self.node, user, channel, kind, json };
         let text = serde_json::to_string(&message).expect("texts have a JSON form");
         let client = self.redis.client_with_timeout(PUBLISH_TIMEOUT);
         let publish = client.publish::<(), _, _>(self.redis.key(RedisKey::PlayerEvents), text);
-        if self.redis.run_with_timeout(PUBLISH_TIMEOUT, publish).await.is_err() {
-            self.metrics.publish_failures.inc();
+        self.redis.run_with_timeout(PUBLISH_TIMEOUT, publish).await.is_ok()
+    }
+
+    /// Tells the other nodes of the users whom they missed something of, once Redis takes it again. They read what holds:
+    /// events that are sent twice or late could bring back what has changed since.
+    async fn tell_of_missed(&self) {
+        loop {
+            self.missed.added.notified().await;
+            sleep(RETRY_INTERVAL).await;
+            // Taken out before it is sent: what is missed from now on is told again.
+            while let Some(user) = self.missed.take() {
+                let key = PlayerKey { user, channel: ChannelId::main() };
+                if !self.send(&key, READ_ANEW, "").await {
+                    self.missed.add(&key.user);
+                    break;
+                }
+            }
         }
     }
 
@@ -125,10 +188,12 @@ impl EventRelay {
         let Some(RelayMessage { node, user, channel, kind, json }) = message else { return };
         // A line end would begin another event.
         let is_sound = node != self.node && !json.contains(['\n', '\r']);
-        let (Some(user), Some(kind), true) = (UserId::parse(user), EventKind::from_name(&kind), is_sound) else {
-            return;
-        };
+        let (Some(user), true) = (UserId::parse(user), is_sound) else { return };
+        if kind == READ_ANEW {
+            return hub.resynchronize_user(&user);
+        }
+        let Some(kind) = EventKind::from_name(&kind) else { return };
         self.metrics.received.inc();
-        hub.deliver(&PlayerKey { user, channel }, &event_frame(kind.name(), &json));
+        hub.deliver(&PlayerKey { user, channel }, kind, &event_frame(kind.name(), &json));
     }
 }

@@ -19,8 +19,9 @@ use server_kit::api::event_stream::event_frame;
 
 /// Interval of comments: proxies between end connections that are silent for a minute.
 const COMMENT_INTERVAL: Duration = Duration::from_secs(15);
-/// Tries to read everything anew before a stream ends.
-const SNAPSHOT_ATTEMPTS: usize = 10;
+/// Tries to read everything anew before a stream ends: some ten seconds, in which a client of Redis tries to connect several
+/// times, be it that one try takes its whole timeout.
+const SNAPSHOT_ATTEMPTS: usize = 35;
 /// Time between two of them.
 const SNAPSHOT_RETRY: Duration = Duration::from_millis(300);
 /// Beginning of a stream: when a browser connects again.

@@ -364,7 +364,7 @@ impl PlayerService {
     async fn publish(&self, key: &PlayerKey, kind: EventKind, data: &impl Serialize) {
         let json = event_json(data);
         self.0.metrics.published.inc();
-        self.0.hub.deliver(key, &event_frame(kind.name(), &json));
+        self.0.hub.deliver(key, kind, &event_frame(kind.name(), &json));
         if let Some(relay) = &self.0.relay {
             relay.publish(key, kind, &json).await;
         }

@@ -49,6 +49,7 @@ export class Api {
    * @param {{ method?: string, body?: object, signal?: AbortSignal, keepalive?: boolean }} [options]
    */
   async #ask(path, { method = "GET", body, signal, keepalive = false } = {}) {
+    const { token } = this;
     const headers = { ...this.#headers, ...(body === undefined ? {} : { "Content-Type": "application/json" }) };
     const limit = AbortSignal.timeout(TIMEOUT);
     /** @type {RequestInit} */
@@ -65,7 +66,8 @@ export class Api {
     }
     if (answer.ok) return answer;
     const told = await answer.json().catch(() => ({}));
-    if (answer.status === 401) this.#refused();
+    // A late answer to a user who has left says nothing about the next one.
+    if (answer.status === 401 && token === this.token) this.#refused();
     throw new ApiError(answer.status, told.code);
   }
 
@@ -98,8 +100,9 @@ export class Api {
    * @param {(event: string, data: any) => void} heard
    */
   async listen(path, signal, heard) {
+    const { token } = this;
     const answer = await fetch(path, { headers: this.#headers, cache: "no-store", signal });
-    if (answer.status === 401) this.#refused();
+    if (answer.status === 401 && token === this.token) this.#refused();
     if (!answer.ok) throw new ApiError(answer.status);
     if (!answer.body) return;
     const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
@@ -115,6 +118,14 @@ export class Api {
         if (field("data")) heard(field("event") || "message", JSON.parse(field("data")));
       }
     }
+  }
+
+  /**
+   * The id of the user, whom the token or a cookie names.
+   * @returns {Promise<string>}
+   */
+  async user() {
+    return (await this.get("/api/v1/usage")).user_id;
   }
 
   /**

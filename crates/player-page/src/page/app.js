@@ -2,7 +2,7 @@
 
 import { PRESETS } from "./audio/presets.js";
 import { Api } from "./api.js";
-import { SPEEDS, deck, paint } from "./deck.js";
+import { deck, paint } from "./deck.js";
 import { element } from "./elements.js";
 import * as frame from "./frame.js";
 import * as keys from "./keys.js";
@@ -42,7 +42,8 @@ export class App {
   places = new Places(this.api);
   live = new Live(this.api, {
     settings: () => this.#applySound(),
-    seek: (seconds) => this.playback.seek(seconds),
+    // The command is for what was played then.
+    seek: (seconds, track) => { if (this.playback.track?.id === track) this.playback.seek(seconds); },
     taken: () => { if (this.playback.isPlaying) { this.playback.pause(); this.live.begin(); this.say("taken"); } },
   });
   playback = new Playback(element("audio"), this.api, this.places, this.live, {
@@ -75,6 +76,8 @@ export class App {
   pitchFails = false;
   #drawing = false;
   #restored = false;
+  /** Counts the users who have left: what was begun for one of them does not go on for the next. */
+  #visit = 0;
   /** @type {Element | null} */
   #back = null;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
@@ -100,10 +103,14 @@ export class App {
 
   async #enter() {
     this.state = "ready";
+    const visit = this.#visit;
+    const user = await this.api.user().catch(() => null);
+    if (visit !== this.#visit) return;
+    for (const part of [this.places, this.queue, this.live]) part.belongTo(user);
     // Before anything can be played: what is chosen then counts.
     const at = this.#restored ? 0 : this.queue.restore();
     await Promise.all([this.library.load(), this.radio.load()]);
-    if (this.state !== "ready") return;
+    if (visit !== this.#visit) return;
     if (this.api.token && !this.settings.token) sessionStorage.setItem(TOKEN, this.api.token);
     this.live.listen();
     this.places.flush();
@@ -111,6 +118,7 @@ export class App {
     this.#applySound();
     this.setVolume(this.volume);
     await this.#comeBack(at);
+    if (visit !== this.#visit) return;
     this.#restored = true;
     this.draw();
   }
@@ -124,7 +132,7 @@ export class App {
     const isBusy = () => Boolean(this.playback.track || this.playback.station);
     if (!current || isBusy()) return this.playback.again();
     const known = await this.places.of(current.id).catch(() => at);
-    if (!isBusy()) await this.playback.load(current, known || at, false);
+    if (!isBusy() && this.queue.current === current) await this.playback.load(current, known || at, false);
   }
 
   #signOut() {
@@ -137,9 +145,40 @@ export class App {
 
   #ask() {
     this.state = "signin";
-    this.playback.element.pause();
+    this.#leave();
     this.draw();
   }
+
+  /** Ends what is heard and drops what is shown: somebody else may stand here now. What the browser keeps is the user's own. */
+  #leave() {
+    this.#visit += 1;
+    if (this.#restored) this.queue.keep(this.playback.seconds);
+    this.#restored = false;
+    this.live.leave();
+    this.radio.leave();
+    this.playback.leave();
+    this.places.belongTo(null);
+    this.queue.belongTo(null);
+    this.library.empty();
+    this.panel = null;
+    session.clear();
+  }
+
+  /** Signs out, and has the browser forget what it keeps for the user. */
+  signOut = async () => {
+    const visit = this.#visit;
+    this.#restored = false;
+    this.queue.forget();
+    this.live.forget();
+    // It tells the place, while the token is there.
+    this.playback.leave();
+    await this.places.leave();
+    if (visit !== this.#visit) return;
+    this.refusal = null;
+    this.api.token = null;
+    sessionStorage.removeItem(TOKEN);
+    this.#ask();
+  };
 
   /** @param {Event} event */
   signIn(event) {
@@ -230,8 +269,10 @@ export class App {
 
   /** @type {(station: Station) => Promise<void>} */
   tune = async (station) => {
+    const visit = this.#visit;
     try {
       const path = await this.radio.open(station);
+      if (visit !== this.#visit) return this.radio.leave();
       this.live.hold();
       await this.playback.tune(station, path);
     } catch {
@@ -350,41 +391,11 @@ export class App {
     }
     requestAnimationFrame(() => this.follow());
   }
-
-  /** @param {number} by stops of the list of speeds */
-  step(by) {
-    const nearest = SPEEDS.reduce((best, stop, n) => (Math.abs(stop - this.live.playedSpeed) < Math.abs(SPEEDS[best] - this.live.playedSpeed) ? n : best), 0);
-    this.live.setSpeed(SPEEDS[Math.max(0, Math.min(SPEEDS.length - 1, nearest + by))]);
-  }
-
-  get actions() {
-    const { playback, live } = this;
-    /** @type {(by: number) => () => void} */
-    const jump = (by) => () => playback.seek(playback.seconds + by);
-    /** @type {(by: number) => () => void} */
-    const pitch = (by) => () => live.change("semitones", Math.max(-12, Math.min(12, live.semitones + by)));
-    return {
-      " ": this.toggle, k: this.toggle, j: jump(-10), l: jump(10), arrowleft: jump(-5), arrowright: jump(5),
-      arrowup: () => this.setVolume(this.volume + 5), arrowdown: () => this.setVolume(this.volume - 5), m: this.mute,
-      n: this.next, p: this.previous, "<": () => this.step(-1), ">": () => this.step(1), "[": pitch(-1), "]": pitch(1),
-      q: () => this.show("queue"), y: () => this.show("lyrics"), e: () => this.show("sound"), "?": this.openHelp,
-      "/": () => { this.go("library"); shown("search")?.focus(); },
-      escape: () => { if (this.panel) this.show(this.panel); },
-    };
-  }
-
-  /** @type {(digit: number) => void} */
-  tenth = (digit) => this.playback.seek((this.playback.length * digit) / 10);
 }
 
 const app = new App();
-keys.listen(app.actions, app.tenth, () => app.keysOn && app.state === "ready");
-session.handle({
-  play: () => app.playback.play(), pause: () => app.playback.pause(), nexttrack: app.next, previoustrack: app.previous,
-  seekbackward: ({ seekOffset }) => app.playback.seek(app.playback.seconds - (seekOffset ?? 10)),
-  seekforward: ({ seekOffset }) => app.playback.seek(app.playback.seconds + (seekOffset ?? 10)),
-  seekto: ({ seekTime }) => app.playback.seek(seekTime ?? 0),
-});
+keys.listen(keys.actionsOf(app), (digit) => app.playback.seek((app.playback.length * digit) / 10), () => app.keysOn && app.state === "ready");
+session.handle(session.actionsOf(app));
 for (const event of ["wheel", "touchmove"]) element("side").addEventListener(event, () => app.lyrics.scrolled(), { passive: true });
 addEventListener("online", () => { app.places.flush(); app.playback.again(); app.draw(); });
 addEventListener("offline", () => app.draw());

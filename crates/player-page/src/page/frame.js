@@ -19,7 +19,8 @@ export const tools = (app) => html`
   <label class="unseen" for="language">${text("language")}</label>
   <select id="language" class="pill" title=${text("language")} @change=${(event) => app.choose(event.target.value)}>
     ${Object.entries(LANGUAGES).map(([tag, name]) => html`<option value=${tag} lang=${tag} ?selected=${tag === language}>${name}</option>`)}</select>
-  <button type="button" class="round only-wide" id="show-keys" aria-label=${text("keys")} title=${text("keys")} @click=${app.openHelp}>${icon("keys")}</button>`;
+  <button type="button" class="round only-wide" id="show-keys" aria-label=${text("keys")} title=${text("keys")} @click=${app.openHelp}>${icon("keys")}</button>
+  ${app.state === "ready" && app.api.token && !app.settings.token ? html`<button type="button" class="round" id="sign-out" aria-label=${text("signout")} title=${text("signout")} @click=${app.signOut}>${icon("leave")}</button>` : nothing}`;
 
 /** @param {App} app */
 export const places = (app) => PLACES.filter((name) => name !== "radio" || app.radio.isThere).map((name) => html`

@@ -1,5 +1,7 @@
 // Keys of the page; off while something is typed, and where they are switched off.
 
+import { SPEEDS } from "./deck.js";
+
 export const KEYS = [
   ["Space, K", "keys.play"], ["J, L", "keys.ten"], ["← →", "keys.five"], ["↑ ↓", "keys.volume"], ["M", "keys.mute"],
   ["N, P", "keys.next"], ["< >", "keys.speed"], ["[ ]", "keys.pitch"], ["0–9", "keys.tenth"], ["/", "keys.search"],
@@ -26,4 +28,30 @@ export function listen(actions, tenth, isOn) {
     else return;
     event.preventDefault();
   });
+}
+
+/**
+ * What each key does.
+ * @param {import("./app.js").App} app
+ * @returns {Record<string, () => void>}
+ */
+export function actionsOf(app) {
+  const { playback, live } = app;
+  /** @type {(by: number) => () => void} */
+  const jump = (by) => () => playback.seek(playback.seconds + by);
+  /** @type {(by: number) => () => void} */
+  const pitch = (by) => () => live.change("semitones", Math.max(-12, Math.min(12, live.semitones + by)));
+  /** @type {(by: number) => () => void} stops of the list of speeds */
+  const speed = (by) => () => {
+    const nearest = SPEEDS.reduce((best, stop, n) => (Math.abs(stop - live.playedSpeed) < Math.abs(SPEEDS[best] - live.playedSpeed) ? n : best), 0);
+    live.setSpeed(SPEEDS[Math.max(0, Math.min(SPEEDS.length - 1, nearest + by))]);
+  };
+  return {
+    " ": app.toggle, k: app.toggle, j: jump(-10), l: jump(10), arrowleft: jump(-5), arrowright: jump(5),
+    arrowup: () => app.setVolume(app.volume + 5), arrowdown: () => app.setVolume(app.volume - 5), m: app.mute,
+    n: app.next, p: app.previous, "<": speed(-1), ">": speed(1), "[": pitch(-1), "]": pitch(1),
+    q: () => app.show("queue"), y: () => app.show("lyrics"), e: () => app.show("sound"), "?": app.openHelp,
+    "/": () => { app.go("library"); document.getElementById("search")?.focus(); },
+    escape: () => { if (app.panel) app.show(app.panel); },
+  };
 }

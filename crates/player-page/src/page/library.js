@@ -29,6 +29,8 @@ export class Library {
   #asking = null;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #timer;
+  /** Counts the users who have left: what was asked for one of them is not shown to the next. */
+  #visit = 0;
   #api;
   #places;
   #changed;
@@ -56,6 +58,15 @@ export class Library {
     this.#changed();
   }
 
+  /** Drops what is shown: it is of a user who has left. */
+  empty() {
+    this.#visit += 1;
+    this.#asking?.abort();
+    clearTimeout(this.#timer);
+    Object.assign(this, { search: "", found: "", items: [], continued: [], state: "loading" });
+    this.#cursor = null;
+  }
+
   /** Loads the list anew; throws nothing: a failure is a state. */
   async load(more = false) {
     this.#asking?.abort();
@@ -78,11 +89,10 @@ export class Library {
 
   /** Loads what can be continued; without it the page is the same. */
   async loadContinued() {
-    try {
-      this.continued = await this.#places.continued();
-    } catch {
-      this.continued = [];
-    }
+    const visit = this.#visit;
+    const found = await this.#places.continued().catch(() => []);
+    if (visit !== this.#visit) return;
+    this.continued = found;
     this.#changed();
   }
 

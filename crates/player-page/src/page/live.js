@@ -4,7 +4,8 @@ import { refusalOf } from "./api.js";
 import { recall, remember } from "./memory.js";
 import { Retry } from "./retry.js";
 
-const KEY = "player.sound";
+/** @param {string} user */
+const KEY = (user) => `player.sound.${user}`;
 const QUIET = 120; // ms without a change before it is sent
 
 /** @typedef {{ preset: string, bands: number[] }} Equalizer */
@@ -26,11 +27,15 @@ function commandOf(kind, value) {
   return ["equalizer", preset === "custom" ? { bands } : { preset }];
 }
 
+/** @returns {Sound} */
+const plain = () => ({ speed: 1, semitones: 0, equalizer: { preset: "flat", bands: Array(10).fill(0) } });
+
 export class Live {
-  speed = 1;
-  semitones = 0;
-  /** @type {Equalizer} */
-  equalizer = { preset: "flat", bands: Array(10).fill(0) };
+  speed = plain().speed;
+  semitones = plain().semitones;
+  equalizer = plain().equalizer;
+  /** @type {string | null} */
+  #key = null;
   #api;
   #hears;
   /**
@@ -60,17 +65,32 @@ export class Live {
 
   /**
    * @param {import("./api.js").Api} api
-   * @param {{ settings(): void, seek(seconds: number): void, taken(): void }} hears
+   * @param {{ settings(): void, seek(seconds: number, track: string): void, taken(): void }} hears
    */
   constructor(api, hears) {
     this.#api = api;
     this.#hears = hears;
+  }
+
+  /**
+   * Takes the sound that the browser keeps for a user, and nothing of anybody else.
+   * @param {string | null} user null: nobody is known, and nothing is kept
+   */
+  belongTo(user) {
+    this.#key = user === null ? null : KEY(user);
+    Object.assign(this, plain());
     try {
-      const kept = JSON.parse(recall(KEY) ?? "null");
+      const kept = JSON.parse((this.#key && recall(this.#key)) ?? "null");
       if (kept) this.#take(kept);
     } catch {
       // Another form, from another version.
     }
+  }
+
+  /** Drops what the browser keeps for the user. */
+  forget() {
+    if (this.#key) remember(this.#key, null);
+    this.#key = null;
   }
 
   /** False where the server keeps no settings. */
@@ -177,17 +197,22 @@ export class Live {
 
   #remember() {
     const { speed, semitones, equalizer } = this;
-    remember(KEY, JSON.stringify({ speed, semitones, equalizer }));
+    if (this.#key) remember(this.#key, JSON.stringify({ speed, semitones, equalizer }));
   }
 
   async #flush() {
     if (!this.#isThere) return;
     for (const [what, command] of this.#changed) {
       const [path, body] = command;
+      const changed = this.#changed;
       try {
+        const told = await this.#api.send("PUT", `/api/v1/playback/${path}`, body);
+        // Its user has left.
+        if (changed !== this.#changed) return;
         // It has what others have changed meanwhile, too.
-        this.#takeTold(await this.#api.send("PUT", `/api/v1/playback/${path}`, body));
+        this.#takeTold(told);
       } catch (error) {
+        if (changed !== this.#changed) return;
         const refused = refusalOf(error);
         if (refused?.passes || refused?.status === 401) return void this.#resend.later();
         if (refused?.status === 404) this.#isThere = false;
@@ -257,13 +282,28 @@ export class Live {
     if (listening === this.#listening) this.#retry.later();
   }
 
+  /** Hears and sends nothing more: the user has left. */
+  leave() {
+    this.#listening?.abort();
+    this.#listening = null;
+    this.#retry.stop();
+    this.#resend.stop();
+    clearTimeout(this.#timer);
+    this.#changed = new Map();
+    // Versions are those of a user.
+    this.#revision = 0;
+    this.trackSpeed = this.#track = null;
+    this.belongTo(null);
+    this.begin();
+  }
+
   /**
    * @param {string} event
    * @param {any} data
    */
   #hear(event, data) {
     if (event === "settings") this.#takeTold(data);
-    else if (event === "seek") this.#hears.seek(data.position_ms / 1000);
+    else if (event === "seek") this.#hears.seek(data.position_ms / 1000, data.track_id);
     else if (event === "player" && data?.state === "playing" && data.session_id !== this.#session && this.#holds) this.#hears.taken();
   }
 }

@@ -4,16 +4,20 @@ import { refusalOf } from "./api.js";
 import { recall, remember } from "./memory.js";
 import { Retry } from "./retry.js";
 
-const KEY = "player.places";
+/** @param {string} user */
+const KEY = (user) => `player.places.${user}`;
 const MOST = 200;
+const PATIENCE = 2000; // ms that a user who leaves waits for the server
 
 /** @typedef {{ positionMs: number, timestamp: string, durationMs?: number }} Place */
 /** @typedef {{ id: string, positionMs: number, durationMs?: number | null }} Continued a track that can be continued */
 
 export class Places {
   #api;
-  /** @type {Record<string, Place>} */
-  #waiting = {};
+  /** @type {string | null} */
+  #key = null;
+  /** @type {Map<string, Place>} */
+  #waiting = new Map();
   #retry = new Retry(() => this.flush());
   /** False where the server keeps no positions. */
   isKept = true;
@@ -21,15 +25,35 @@ export class Places {
   /** @param {import("./api.js").Api} api */
   constructor(api) {
     this.#api = api;
+  }
+
+  /**
+   * Takes what the browser keeps for a user, and nothing of anybody else.
+   * @param {string | null} user null: nobody is known, and nothing is kept
+   */
+  belongTo(user) {
+    this.#retry.stop();
+    this.#key = user === null ? null : KEY(user);
+    this.#waiting = new Map();
     try {
-      this.#waiting = JSON.parse(recall(KEY) ?? "{}") ?? {};
+      const kept = this.#key && recall(this.#key);
+      if (kept) this.#waiting = new Map(Object.entries(JSON.parse(kept) ?? {}));
     } catch {
-      this.#waiting = {};
+      // Another form, from another version.
     }
   }
 
+  /** Sends what waits for the user who leaves, and drops it, taken or not. */
+  async leave() {
+    const key = this.#key;
+    await Promise.race([this.flush(), new Promise((done) => setTimeout(done, PATIENCE))]);
+    if (key) remember(key, null);
+    // Not those of another one: the token may have been refused meanwhile.
+    if (key === this.#key) this.belongTo(null);
+  }
+
   get waiting() {
-    return Object.keys(this.#waiting).length;
+    return this.#waiting.size;
   }
 
   /**
@@ -43,9 +67,8 @@ export class Places {
     /** @type {Place} */
     const place = { positionMs: Math.round(seconds * 1000), timestamp: new Date().toISOString() };
     if (Number.isFinite(length)) place.durationMs = Math.round(length * 1000);
-    this.#waiting[id] = place;
-    const old = Object.keys(this.#waiting);
-    if (old.length > MOST) delete this.#waiting[old[0]];
+    this.#waiting.set(id, place);
+    if (this.#waiting.size > MOST) this.#waiting.delete([...this.#waiting.keys()][0]);
     this.#store();
     return this.#send(id, place, closing);
   }
@@ -67,17 +90,17 @@ export class Places {
       // Kept, and sent again; what can never be taken is dropped.
       if (refused.passes || refused.status === 401) return void this.#retry.later();
     }
-    if (this.#waiting[id] === place) delete this.#waiting[id];
+    if (this.#waiting.get(id) === place) this.#waiting.delete(id);
     this.#store();
   }
 
   #store() {
-    remember(KEY, this.waiting > 0 ? JSON.stringify(this.#waiting) : null);
+    if (this.#key) remember(this.#key, this.waiting > 0 ? JSON.stringify(Object.fromEntries(this.#waiting)) : null);
   }
 
   /** Sends what waits. */
   async flush() {
-    for (const [id, place] of Object.entries(this.#waiting)) await this.#send(id, place);
+    for (const [id, place] of [...this.#waiting]) await this.#send(id, place);
   }
 
   /**
@@ -85,7 +108,7 @@ export class Places {
    * @param {string} id
    */
   async of(id) {
-    const own = this.#waiting[id];
+    const own = this.#waiting.get(id);
     if (own) return own.positionMs / 1000;
     if (!this.isKept) return 0;
     const { positionMs } = await this.#api.get(`/api/v1/tracks/${encodeURIComponent(id)}/position`);

@@ -49,7 +49,12 @@ export class Playback {
     element.addEventListener("playing", () => { this.#retry.worked(); this.problem = null; this.say("playing"); });
     element.addEventListener("pause", () => { if (!element.ended && this.#loading === 0) this.say("paused"); });
     element.addEventListener("seeked", () => this.say(element.paused ? "paused" : "playing"));
-    element.addEventListener("ended", () => { this.say("stopped"); this.#on.ended(); });
+    element.addEventListener("ended", () => {
+      // A station has no end: its stream was ended, and the next one is asked for.
+      if (this.station) return this.#broken();
+      this.say("stopped");
+      this.#on.ended();
+    });
     element.addEventListener("error", () => this.#broken());
     element.addEventListener("timeupdate", () => {
       if (performance.now() - this.#reported > REPORT && !element.paused) this.say("playing");

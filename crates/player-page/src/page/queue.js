@@ -2,7 +2,8 @@
 
 import { recall, remember } from "./memory.js";
 
-const KEY = "player.queue";
+/** @param {string} user */
+const KEY = (user) => `player.queue.${user}`;
 const MOST = 1000;
 
 /** @typedef {import("./api.js").Track} Track */
@@ -15,6 +16,8 @@ export class Queue {
   /** @type {Repeat} */
   repeat = "off";
   shuffle = false;
+  /** @type {string | null} */
+  #key = null;
   #changed;
 
   /** @param {() => void} changed */
@@ -26,10 +29,24 @@ export class Queue {
     return this.items[this.index] ?? null;
   }
 
+  /**
+   * Empties the queue; from now on it is that of a user.
+   * @param {string | null} user null: nobody is known, and nothing is remembered
+   */
+  belongTo(user) {
+    this.#key = user === null ? null : KEY(user);
+    Object.assign(this, { items: [], index: -1, repeat: "off", shuffle: false });
+  }
+
+  /** Drops what the browser remembers for the user. */
+  forget() {
+    if (this.#key) remember(this.#key, null);
+  }
+
   /** Brings back what the browser remembers; returns the seconds of the current track. */
   restore() {
     try {
-      const { items, index, repeat, shuffle, at } = JSON.parse(recall(KEY) ?? "{}");
+      const { items, index, repeat, shuffle, at } = JSON.parse((this.#key && recall(this.#key)) ?? "{}");
       if (!Array.isArray(items)) return 0;
       Object.assign(this, { items, repeat: repeat ?? "off", shuffle: shuffle === true });
       this.index = Math.min(Number(index) || 0, items.length - 1);
@@ -45,7 +62,7 @@ export class Queue {
    */
   keep(at) {
     const { items, index, repeat, shuffle } = this;
-    remember(KEY, JSON.stringify({ items, index, repeat, shuffle, at }));
+    if (this.#key) remember(this.#key, JSON.stringify({ items, index, repeat, shuffle, at }));
   }
 
   /**

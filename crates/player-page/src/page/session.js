@@ -14,6 +14,18 @@ export function handle(actions) {
 }
 
 /**
+ * What each of the browser's buttons does.
+ * @param {import("./app.js").App} app
+ * @returns {Record<string, (details: MediaSessionActionDetails) => void>}
+ */
+export const actionsOf = ({ playback, next, previous }) => ({
+  play: () => playback.play(), pause: () => playback.pause(), nexttrack: next, previoustrack: previous,
+  seekbackward: ({ seekOffset }) => playback.seek(playback.seconds - (seekOffset ?? 10)),
+  seekforward: ({ seekOffset }) => playback.seek(playback.seconds + (seekOffset ?? 10)),
+  seekto: ({ seekTime }) => playback.seek(seekTime ?? 0),
+});
+
+/**
  * Shows a track or a station.
  * @param {{ title: string, artist?: string | null, album?: string | null }} shown
  * @param {boolean} playing
@@ -24,6 +36,13 @@ export function show({ title, artist, album }, playing) {
   const before = session.metadata;
   if (before?.title !== title || before?.artist !== shown.artist) session.metadata = new MediaMetadata(shown);
   session.playbackState = playing ? "playing" : "paused";
+}
+
+/** Shows nothing any more. */
+export function clear() {
+  if (!session) return;
+  session.metadata = null;
+  session.playbackState = "none";
 }
 
 /**

@@ -233,14 +233,17 @@ impl TokenRevocations {
     pub async fn wait_until_revoked(&self, user: &str, generation: Option<u32>) {
         let mut began = generation;
         loop {
+            // Boxed, here and below: a stream that waits keeps no room for a question to the database, which is 8 KiB.
             if began.is_none() {
-                began = self.current(user).await;
+                began = Box::pin(self.current(user)).await;
             }
             // A question every two seconds for each live stream; most are answered by the cache.
             tokio::time::sleep(RECHECK_INTERVAL).await;
-            if let Some(began) = began
-                && self.is_revoked(user, began).await
-            {
+            let is_revoked = match began {
+                Some(began) => Box::pin(self.is_revoked(user, began)).await,
+                None => false,
+            };
+            if is_revoked {
                 return;
             }
         }
