@@ -13,6 +13,7 @@ mod bad_input;
 mod cache;
 mod cache_policies;
 mod catalogue;
+mod channels;
 mod conditionals;
 mod configuration;
 mod connections;
