@@ -10,7 +10,7 @@ use super::health::ActiveSessions;
 use super::storage::StateStorage;
 use super::stores::OpenStores;
 use super::{SharedServices, StartError};
-use super::{lyrics, players, radio, vod};
+use super::{channels, lyrics, players, radio, vod};
 use crate::config::Settings;
 use crate::proxy::process::Process;
 use crate::proxy::runtime::Runtime;
@@ -111,6 +111,7 @@ pub fn start(
     modules.extend(players::start(settings, dependencies, events)?);
     modules.extend(lyrics::start(settings, dependencies, runtime)?);
     modules.extend(radio::start(settings, dependencies)?);
+    modules.extend(channels::start(settings, dependencies, runtime)?);
     modules.extend(tracks);
     #[cfg(feature = "share")]
     return super::share::start(settings, dependencies, modules);

@@ -14,6 +14,7 @@ mod cache;
 mod cache_policies;
 mod catalogue;
 mod check_probe;
+mod channels;
 mod conditionals;
 mod configuration;
 mod connections;

@@ -4,6 +4,7 @@
 mod access;
 mod api;
 mod cache;
+mod channels;
 mod cluster;
 mod events;
 mod health;
@@ -33,6 +34,7 @@ pub use access::{
 };
 pub use api::Api;
 pub use cache::{Cache, OutputCachePolicy};
+pub use channels::Channels;
 pub use cluster::{Cluster, Destination, HttpRequest, LoadBalancingPolicy, VersionPolicy};
 pub use events::{Compression, Events, Kafka, Mechanism, Sasl};
 pub use health::{ActiveCheck, AvailableDestinationsPolicy, PassiveCheck};
@@ -97,6 +99,8 @@ pub struct ConfigFile {
     pub lyrics: Option<Lyrics>,
     /// Radio stations. Default: none.
     pub radio: Option<Radio>,
+    /// Queues of tracks that users hear together. Default: none.
+    pub channels: Option<Channels>,
     /// The page that plays the catalogue in a browser. Default: none.
     pub player: Option<Player>,
     /// What listeners do, as events for others. Default: none, and no path that takes them.

@@ -5,6 +5,7 @@
 mod acme;
 mod auth;
 mod cache;
+mod channels;
 mod cluster;
 mod events;
 mod film_routes;
@@ -104,6 +105,7 @@ fn settings(at: &ConfigLocation<'_>, file: &ConfigFile) -> Option<Settings> {
     let playback = playback::playback(&at.key("Playback"), file.playback.as_ref(), sections);
     let lyrics = lyrics::lyrics(&at.key("Lyrics"), file.lyrics.as_ref(), sections.database);
     let radio = radio::radio(&at.key("Radio"), file.radio.as_ref(), sections.database);
+    let channels = channels::channels(&at.key("Channels"), file.channels.as_ref(), sections.database);
     let player = player::player(&at.key("Player"), file.player.as_ref());
     let share = share::share(&at.key("Share"), file.share.as_ref(), is_there(&state));
     let vod = vod::vod(&at.key("Vod"), file, !matches!(&positions, Some(None)));
@@ -131,6 +133,7 @@ fn settings(at: &ConfigLocation<'_>, file: &ConfigFile) -> Option<Settings> {
         playback: playback?,
         lyrics: lyrics?,
         radio: radio?,
+        channels: channels?,
         player: player?,
         events: events?,
         share: share?,

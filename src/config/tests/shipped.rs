@@ -122,6 +122,8 @@ fn what_the_shipped_file_calls_a_default_is_one() {
         ("Lyrics", &["CacheFor", "MissCacheFor", "MaxCacheSize"]),
         ("Radio", &["AllowedNetworks", "MaxStations", "MaxUpstreams", "MaxListeners", "MaxListenersPerUser"]),
         ("Radio", &["Linger", "OfflineTimeout", "TicketTtl"]),
+        ("Channels", &["Names", "VipHeadStart", "AdminHeadStart", "MaxItems", "MaxItemsPerUser", "MaxSize"]),
+        ("Channels", &["MaxSizePerUser", "TypicalDuration", "ClaimLease"]),
         ("Share", &["MaxSessions", "Buffer", "Timeout", "AllowLocalhost", "Compatibility"]),
         ("Share.Recording", &["MaxDuration", "MaxSize"]),
         ("Telemetry", &["LogLevel"]),

@@ -26,6 +26,7 @@ fn everything(folder: &TempFolder) -> Value {
     config["Playback"] = json!({});
     config["Lyrics"] = json!({});
     config["Radio"] = json!({});
+    config["Channels"] = json!({});
     config
 }
 

@@ -135,6 +135,7 @@ const ADAPTERS: &[(&str, &[&str])] = &[
             "crates/server-kit/src/limit/egress_store.rs",
             "crates/server-kit/src/limit/shared_limits.rs",
             "crates/catalog/src/api/stream_url_cache.rs",
+            "crates/channels/src/queue/store/redis.rs",
             "crates/playback/src/player/event_relay.rs",
             "crates/playback/src/player/store/redis.rs",
             "crates/playback/src/positions/store/",
