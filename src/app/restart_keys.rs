@@ -18,6 +18,8 @@ pub fn fixed_differences(old: &Settings, new: &Settings, process: &Process) -> V
         ("Playback", old.playback != new.playback),
         ("Lyrics", old.lyrics != new.lyrics),
         ("Radio", old.radio != new.radio),
+        ("Playlists", old.playlists != new.playlists),
+        ("Schedules", old.schedules != new.schedules),
         ("Events", old.events != new.events),
         ("Share", old.share != new.share),
         ("Player", old.player != new.player),

@@ -12,9 +12,11 @@ mod listener;
 mod lyrics;
 mod playback;
 mod player;
+mod playlists;
 mod positions;
 mod radio;
 mod route;
+mod schedules;
 mod server;
 mod server_limits;
 mod share;
@@ -41,9 +43,11 @@ pub use listener::{AlpnProtocol, ClientCertificateMode, ClientCertificates, List
 pub use lyrics::{Lyrics, LyricsFormat, LyricsSourceName};
 pub use playback::Playback;
 pub use player::{Library, Player, SignIn};
+pub use playlists::Playlists;
 pub use positions::{FilmPositions, Positions};
 pub use radio::Radio;
 pub use route::{HeaderMatch, HeaderMode, Match, QueryMatch, QueryMode, Route};
+pub use schedules::Schedules;
 pub use server::{AccessLog, AccessLogFormat, Acme, AcmeChallenge, Admin, Server, Telemetry};
 pub use server_limits::ServerLimits;
 #[cfg(feature = "share")]
@@ -97,6 +101,10 @@ pub struct ConfigFile {
     pub lyrics: Option<Lyrics>,
     /// Radio stations. Default: none.
     pub radio: Option<Radio>,
+    /// Playlists of users. Default: none.
+    pub playlists: Option<Playlists>,
+    /// What users want begun at a time. Default: none.
+    pub schedules: Option<Schedules>,
     /// The page that plays the catalogue in a browser. Default: none.
     pub player: Option<Player>,
     /// What listeners do, as events for others. Default: none, and no path that takes them.

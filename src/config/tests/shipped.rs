@@ -122,6 +122,8 @@ fn what_the_shipped_file_calls_a_default_is_one() {
         ("Lyrics", &["CacheFor", "MissCacheFor", "MaxCacheSize"]),
         ("Radio", &["AllowedNetworks", "MaxStations", "MaxUpstreams", "MaxListeners", "MaxListenersPerUser"]),
         ("Radio", &["Linger", "OfflineTimeout", "TicketTtl"]),
+        ("Playlists", &["MaxPlaylistsPerUser", "MaxItems", "MaxSize"]),
+        ("Schedules", &["MaxSchedulesPerUser", "MinInterval", "MisfireGrace", "Lease", "HistoryFor"]),
         ("Share", &["MaxSessions", "Buffer", "Timeout", "AllowLocalhost", "Compatibility"]),
         ("Share.Recording", &["MaxDuration", "MaxSize"]),
         ("Telemetry", &["LogLevel"]),

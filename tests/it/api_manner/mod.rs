@@ -25,7 +25,9 @@ fn everything(folder: &TempFolder) -> Value {
     config["Share"]["Token"] = json!("env:BEARER_TOKEN");
     config["Playback"] = json!({});
     config["Lyrics"] = json!({});
+    config["Playlists"] = json!({});
     config["Radio"] = json!({});
+    config["Schedules"] = json!({});
     config
 }
 
