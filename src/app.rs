@@ -16,12 +16,14 @@ pub mod listing;
 mod lyrics;
 mod modules;
 mod players;
+mod playlists;
 pub mod probe;
 mod radio;
 mod reload;
 mod reload_metrics;
 mod restart_keys;
 mod running;
+mod schedules;
 #[cfg(feature = "share")]
 mod share;
 mod storage;

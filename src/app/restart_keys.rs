@@ -19,6 +19,8 @@ pub fn fixed_differences(old: &Settings, new: &Settings, process: &Process) -> V
         ("Lyrics", old.lyrics != new.lyrics),
         ("Radio", old.radio != new.radio),
         ("Channels", old.channels != new.channels),
+        ("Playlists", old.playlists != new.playlists),
+        ("Schedules", old.schedules != new.schedules),
         ("Events", old.events != new.events),
         ("Share", old.share != new.share),
         ("Player", old.player != new.player),

@@ -19,11 +19,9 @@ use super::directory::{DirectoryEntry, DirectorySearch};
 use super::service::RadioService;
 use super::tickets::Ticket;
 use super::{Error, live_stream, now_stream};
-use primitives::unix_time::UnixMillis;
 use server_kit::api::error::Error as ApiError;
 use server_kit::api::extractors::{Json, Path, Query};
 use server_kit::api::pagination::{Page, PageLimits, decode_cursor};
-use server_kit::api::timestamps::to_rfc3339;
 use server_kit::api::user::{AdminUser, User};
 
 /// Largest request body, in bytes.
@@ -145,19 +143,8 @@ async fn play(
 ) -> Result<Json<PlayResponse>, ApiError> {
     // A connection to a station is counted as a listener while it is waited for.
     let _permit = radio.admit(user.id())?;
-    let (station, channel_id) = body.station(&radio).await?;
-    radio.play(&station).await?;
-    let id = station.id;
-    let (ticket, until) = radio.issue_ticket(id, user.id()).await?;
-    let url = |what: &str| format!("/api/v1/radio/{id}/{what}?ticket={ticket}");
-    Ok(Json(PlayResponse {
-        stream_id: id,
-        channel_id,
-        play_url: url("live"),
-        now_url: url("now"),
-        expires_at: to_rfc3339(UnixMillis::new(i64::try_from(until).unwrap_or(i64::MAX / 1000).saturating_mul(1000))),
-        station: StationView::new(station, &radio),
-    }))
+    let (station, channel) = body.station(&radio).await?;
+    Ok(Json(PlayResponse::begin(&radio, user.id(), station, channel).await?))
 }
 
 /// Search the directory of stations.

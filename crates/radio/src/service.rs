@@ -11,6 +11,7 @@ use url::Url;
 use uuid::Uuid;
 
 use super::Error;
+use super::bodies::PlayResponse;
 use super::directory::StationDirectory;
 use super::listener_limits::{ListenerLimits, ListenerPermit};
 use super::metrics::{RadioMetrics, StreamEnd};
@@ -206,6 +207,13 @@ impl RadioService {
         let handle = self.attach(station)?;
         let ready = timeout(upstream_task::OPEN_TIMEOUT, handle.relay().ready()).await;
         ready.ok().flatten().map(drop).ok_or(Error::StationAway)
+    }
+
+    /// Begins a station for a user as `POST /api/v1/radio/play` does: for what begins it on the user's behalf.
+    pub async fn play_for(&self, user: &UserId, id: Uuid, channel: &str) -> Result<PlayResponse, Error> {
+        let _permit = self.admit(user)?;
+        let station = self.station(id).await?;
+        PlayResponse::begin(self, user, station, channel.to_owned()).await
     }
 
     /// Adds a listener of a station, who has sound at once.

@@ -13,9 +13,11 @@ mod listener;
 mod lyrics;
 mod playback;
 mod player;
+mod playlists;
 mod positions;
 mod radio;
 mod route;
+mod schedules;
 mod server;
 mod server_limits;
 mod share;
@@ -43,9 +45,11 @@ pub use listener::{AlpnProtocol, ClientCertificateMode, ClientCertificates, List
 pub use lyrics::{Lyrics, LyricsFormat, LyricsSourceName};
 pub use playback::Playback;
 pub use player::{Library, Player, SignIn};
+pub use playlists::Playlists;
 pub use positions::{FilmPositions, Positions};
 pub use radio::Radio;
 pub use route::{HeaderMatch, HeaderMode, Match, QueryMatch, QueryMode, Route};
+pub use schedules::Schedules;
 pub use server::{AccessLog, AccessLogFormat, Acme, AcmeChallenge, Admin, Server, Telemetry};
 pub use server_limits::ServerLimits;
 #[cfg(feature = "share")]
@@ -101,6 +105,10 @@ pub struct ConfigFile {
     pub radio: Option<Radio>,
     /// Queues of tracks that users hear together. Default: none.
     pub channels: Option<Channels>,
+    /// Playlists of users. Default: none.
+    pub playlists: Option<Playlists>,
+    /// What users want begun at a time. Default: none.
+    pub schedules: Option<Schedules>,
     /// The page that plays the catalogue in a browser. Default: none.
     pub player: Option<Player>,
     /// What listeners do, as events for others. Default: none, and no path that takes them.

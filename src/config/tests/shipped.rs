@@ -124,6 +124,8 @@ fn what_the_shipped_file_calls_a_default_is_one() {
         ("Radio", &["Linger", "OfflineTimeout", "TicketTtl"]),
         ("Channels", &["Names", "VipHeadStart", "AdminHeadStart", "MaxItems", "MaxItemsPerUser", "MaxSize"]),
         ("Channels", &["MaxSizePerUser", "TypicalDuration", "ClaimLease"]),
+        ("Playlists", &["MaxPlaylistsPerUser", "MaxItems", "MaxSize"]),
+        ("Schedules", &["MaxSchedulesPerUser", "MinInterval", "MisfireGrace", "Lease", "HistoryFor"]),
         ("Share", &["MaxSessions", "Buffer", "Timeout", "AllowLocalhost", "Compatibility"]),
         ("Share.Recording", &["MaxDuration", "MaxSize"]),
         ("Telemetry", &["LogLevel"]),

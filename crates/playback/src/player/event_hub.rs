@@ -26,10 +26,12 @@ pub enum EventKind {
     Player,
     /// Command to the channel's player to go to another position.
     Seek,
+    /// Command to the channel's player to play something else.
+    Play,
 }
 
 impl EventKind {
-    const ALL: [Self; 3] = [Self::Settings, Self::Player, Self::Seek];
+    const ALL: [Self; 4] = [Self::Settings, Self::Player, Self::Seek, Self::Play];
 
     /// Returns the name as the stream has it.
     pub fn name(self) -> &'static str {
@@ -37,6 +39,7 @@ impl EventKind {
             Self::Settings => "settings",
             Self::Player => "player",
             Self::Seek => "seek",
+            Self::Play => "play",
         }
     }
 

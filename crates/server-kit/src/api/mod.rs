@@ -11,7 +11,9 @@ pub mod id;
 pub mod json_values;
 mod openapi_document;
 pub mod pagination;
+pub mod plain_text;
 pub mod rate_limit_layer;
+pub mod revision;
 pub mod router;
 #[cfg(feature = "docs-ui")]
 mod swagger_ui;
