@@ -74,7 +74,7 @@ tls:
 
 it:
 	$(STEP) 'Unit and integration tests'
-	@TIDEGATE_REQUIRE_REAL=1 cargo test --locked
+	@TIDEGATE_REQUIRE_REAL=1 RUST_TEST_THREADS=$${RUST_TEST_THREADS:-$$(($$(nproc) * 2))} cargo test --locked
 
 check-conf:
 	$(STEP) 'Shipped configurations'

@@ -5,24 +5,30 @@ mod admin_server;
 mod cache;
 mod catalog;
 mod certificates;
+mod channels;
 mod config_source;
 mod embedded;
 mod events;
+pub mod explain;
 mod health;
 mod limits;
 pub mod listing;
 mod lyrics;
 mod modules;
 mod players;
+mod playlists;
+pub mod probe;
 mod radio;
 mod reload;
 mod reload_metrics;
 mod restart_keys;
 mod running;
+mod schedules;
 #[cfg(feature = "share")]
 mod share;
 mod storage;
 mod stores;
+mod streamed_tracks;
 pub mod upgrade;
 mod vod;
 mod watch;
@@ -250,13 +256,14 @@ fn router_state(
     modules: &ModuleRoutes,
 ) -> RouterState {
     // Asked for at each request: a reload may have changed it.
-    let runtime = Arc::clone(runtime);
+    let (runtime, asked) = (Arc::clone(runtime), Arc::clone(runtime));
     RouterState {
         health: HealthService::new(Arc::new(health)),
         metrics: Arc::clone(&shared.metrics),
         clock: shared.clock.clone(),
         admin_token: Arc::new(move || runtime.load().debug_token.clone()),
         cache: Some(cache),
+        explain: explain::explainer(asked),
         configuration: reloader.map(|reloader| Arc::clone(reloader) as Arc<dyn ConfigReload>),
         description: Arc::clone(&modules.description),
     }

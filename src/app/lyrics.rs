@@ -5,14 +5,13 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use http::request::Parts;
-use percent_encoding::utf8_percent_encode;
 use utoipa_axum::router::OpenApiRouter;
 
 use super::modules::ModuleDependencies;
 use super::stores::store_client;
+use super::streamed_tracks::find_track_object;
 use super::{StartError, http_client};
 use crate::config::Settings;
-use crate::proxy::inspect::{StreamInquiry, find_stream_object};
 use crate::proxy::runtime::Runtime;
 use ::lyrics::sources::object_reader::TrackBucket;
 use ::lyrics::{LyricsService, LyricsServiceParts, LyricsTrack, TrackResolver, admin_routes, routes};
@@ -20,7 +19,6 @@ use primitives::ids::TrackId;
 use server_kit::api::error::Error;
 use server_kit::api::rate_limit_layer::{RateLimitClass, limit_routes};
 use server_kit::api::user::User;
-use server_kit::url_template::UNRESERVED;
 
 /// Starts the service of lyrics; returns its paths.
 pub fn start(
@@ -46,18 +44,13 @@ pub fn start(
     ])
 }
 
-/// Tracks as they are streamed at `/api/v1/tracks/{id}/stream`: whoever may do that may read their lyrics.
+/// Tracks as they are streamed: whoever may do that may read their lyrics.
 struct StreamedTracks(Arc<ArcSwap<Runtime>>);
 
 #[async_trait]
 impl TrackResolver for StreamedTracks {
     async fn resolve(&self, id: &TrackId, request_head: &Parts, user: &User) -> Result<LyricsTrack, Error> {
-        let runtime = self.0.load_full();
-        let path = format!("/api/v1/tracks/{}/stream", utf8_percent_encode(id.as_str(), UNRESERVED));
-        let inquiry = StreamInquiry { path: &path, request_head, claims: &user.claims, query_store: false };
-        let object = find_stream_object(&runtime, &inquiry)
-            .await
-            .map_err(|refused| Error::new(refused.code, refused.detail).with_retry_after(refused.retry_after))?;
+        let object = find_track_object(&self.0, id, request_head, user).await?;
         let (origin, track) = (&object.origin, object.track());
         Ok(LyricsTrack {
             id: id.clone(),

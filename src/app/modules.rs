@@ -7,10 +7,11 @@ use utoipa_axum::router::OpenApiRouter;
 
 use super::events::EventServices;
 use super::health::ActiveSessions;
+use super::schedules::ActionPerformer;
 use super::storage::StateStorage;
 use super::stores::OpenStores;
 use super::{SharedServices, StartError};
-use super::{lyrics, players, radio, vod};
+use super::{channels, lyrics, players, playlists, radio, schedules, vod};
 use crate::config::Settings;
 use crate::proxy::process::Process;
 use crate::proxy::runtime::Runtime;
@@ -108,9 +109,14 @@ pub fn start(
         limit_routes(playback::reports::routes::routes(events.playback.clone()), limits, RateLimitClass::STANDARD)
     }));
     modules.extend(settings.player.as_ref().map(player_page::page_routes));
-    modules.extend(players::start(settings, dependencies, events)?);
+    let (players, player_routes) = players::start(settings, dependencies, events)?;
+    modules.extend(player_routes);
     modules.extend(lyrics::start(settings, dependencies, runtime)?);
-    modules.extend(radio::start(settings, dependencies)?);
+    modules.extend(channels::start(settings, dependencies, runtime)?);
+    modules.extend(playlists::start(settings, dependencies)?);
+    let (radio, radio_routes) = radio::start(settings, dependencies)?;
+    modules.extend(radio_routes);
+    modules.extend(schedules::start(settings, dependencies, ActionPerformer { players, radio })?);
     modules.extend(tracks);
     #[cfg(feature = "share")]
     return super::share::start(settings, dependencies, modules);

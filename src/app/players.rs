@@ -9,15 +9,17 @@ use crate::config::Settings;
 use playback::player::{self, PlayerService, PlayerServiceParts};
 use server_kit::api::rate_limit_layer::{RateLimitClass, limit_routes};
 
-/// Starts the service of players; returns its paths.
+/// Starts the service of players; returns it and its paths.
 pub fn start(
     all: &Settings,
     dependencies: &ModuleDependencies<'_>,
     events: Option<&EventServices>,
-) -> Result<Vec<OpenApiRouter>, StartError> {
+) -> Result<(Option<PlayerService>, Vec<OpenApiRouter>), StartError> {
     let ModuleDependencies { storage, clock, tasks, services, metrics, limiters, revocations, .. } = dependencies;
     // The settings name both where there are players.
-    let (Some(settings), Some(database)) = (&all.playback, &storage.database) else { return Ok(Vec::new()) };
+    let (Some(settings), Some(database)) = (&all.playback, &storage.database) else {
+        return Ok((None, Vec::new()));
+    };
     let parts = PlayerServiceParts {
         settings: settings.clone(),
         database: database.clone(),
@@ -28,8 +30,9 @@ pub fn start(
         clock: (*clock).clone(),
     };
     let players = PlayerService::start(parts, services, metrics.registry())?;
-    Ok(vec![
+    let routes = vec![
         limit_routes(player::routes(players.clone()), limiters, RateLimitClass::STANDARD),
-        limit_routes(player::report_routes(players), limiters, RateLimitClass::named("positions")),
-    ])
+        limit_routes(player::report_routes(players.clone()), limiters, RateLimitClass::named("positions")),
+    ];
+    Ok((Some(players), routes))
 }

@@ -16,11 +16,14 @@ const TICKET_PURPOSE: &str = "tickets of radio stations";
 /// Class of opening a stream. A ticket has no user's token, so requests are counted by address.
 const STREAM_CLASS: RateLimitClass = RateLimitClass::without_users("radio");
 
-/// Starts radio; returns its paths.
-pub fn start(all: &Settings, dependencies: &ModuleDependencies<'_>) -> Result<Vec<OpenApiRouter>, StartError> {
+/// Starts radio; returns its service and its paths.
+pub fn start(
+    all: &Settings,
+    dependencies: &ModuleDependencies<'_>,
+) -> Result<(Option<RadioService>, Vec<OpenApiRouter>), StartError> {
     let ModuleDependencies { storage, clock, tasks, services, metrics, limiters, revocations, .. } = dependencies;
     // The settings name both where there is radio.
-    let (Some(settings), Some(database)) = (&all.radio, &storage.database) else { return Ok(Vec::new()) };
+    let (Some(settings), Some(database)) = (&all.radio, &storage.database) else { return Ok((None, Vec::new())) };
     let parts = RadioServiceParts {
         settings: settings.clone(),
         database: database.clone(),
@@ -31,11 +34,12 @@ pub fn start(all: &Settings, dependencies: &ModuleDependencies<'_>) -> Result<Ve
         clock: (*clock).clone(),
     };
     let service = RadioService::start(parts, metrics.registry())?;
-    Ok(vec![
+    let routes = vec![
         limit_routes(::radio::admin_routes(service.clone()), limiters, RateLimitClass::STRICT),
         limit_routes(::radio::routes(service.clone()), limiters, RateLimitClass::STANDARD),
-        limit_routes(::radio::stream_routes(service), limiters, STREAM_CLASS),
-    ])
+        limit_routes(::radio::stream_routes(service.clone()), limiters, STREAM_CLASS),
+    ];
+    Ok((Some(service), routes))
 }
 
 /// Returns the keys of tickets: those of path tokens, which all nodes share, else one of this process.

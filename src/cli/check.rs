@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use serde_json::{Value, json};
 
 use super::BAD_CONFIGURATION;
+use crate::app::probe::{self, ProbedDependency};
 use crate::config::{self, ProblemReport, Settings};
 use crate::proxy::weaker_route_warnings;
 use http_server::certificate_warnings;
@@ -25,6 +26,10 @@ pub struct CheckArgs {
     /// Write the outcome as JSON to standard output: a list with an entry for each file.
     #[arg(long)]
     pub json: bool,
+    /// Ask everything that a good file names: buckets by a signed request, servers, Redis, the database, Kafka, issuers' keys,
+    /// certificates.
+    #[arg(long, conflicts_with = "json")]
+    pub probe: bool,
 }
 
 /// Checks every file: prints one line for a valid one, and a report of all problems for any other.
@@ -44,7 +49,41 @@ pub fn run(args: &CheckArgs) -> ExitCode {
             let _ = tell(file, outcome);
         }
     }
-    if is_bad { ExitCode::from(BAD_CONFIGURATION) } else { ExitCode::SUCCESS }
+    if is_bad {
+        return ExitCode::from(BAD_CONFIGURATION);
+    }
+    let mut all_answer = true;
+    if args.probe {
+        for settings in outcomes.into_iter().filter_map(|(_, outcome)| outcome.ok()) {
+            all_answer &= tell_probes(&settings);
+        }
+    }
+    if all_answer { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Asks what `settings` name and prints a line for each; returns true where all answered.
+fn tell_probes(settings: &Settings) -> bool {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let answers = match runtime {
+        Ok(runtime) => runtime.block_on(probe::probe(settings)).map_err(|error| error.to_string()),
+        Err(error) => Err(error.to_string()),
+    };
+    let answers = match answers {
+        Ok(answers) => answers,
+        Err(error) => {
+            super::say(&mut std::io::stderr(), &format!("tidegate check: {error}"));
+            return false;
+        }
+    };
+    let width = answers.iter().map(|answer| answer.name.chars().count()).max().unwrap_or_default();
+    for ProbedDependency { name, outcome } in &answers {
+        let (sign, words) = match outcome {
+            Ok(words) => ("good", words),
+            Err(reason) => ("FAILED", reason),
+        };
+        super::say(&mut std::io::stdout(), &format!("  {name:<width$}  {sign:<6}  {words}"));
+    }
+    answers.iter().all(|answer| answer.outcome.is_ok())
 }
 
 fn load(file: &Path) -> Result<Settings, ProblemReport> {

@@ -6,6 +6,7 @@ mod check;
 mod demo;
 #[cfg(feature = "demo")]
 mod demo_catalog;
+mod explain;
 mod import;
 mod migrate;
 mod pid_file;
@@ -48,6 +49,8 @@ enum CliCommand {
     Demo(demo::DemoArgs),
     /// Check configuration files and say everything that is wrong with them.
     Check(check::CheckArgs),
+    /// Tell what a configuration does with a request, and why.
+    Explain(explain::ExplainArgs),
     /// Print the JSON Schema of the configuration, for editors.
     Schema(schema::SchemaArgs),
     /// Drop objects from the cache of a running proxy.
@@ -93,6 +96,7 @@ pub fn main() -> ExitCode {
         #[cfg(feature = "demo")]
         CliCommand::Demo(arguments) => demo::run(&arguments),
         CliCommand::Check(arguments) => check::run(&arguments),
+        CliCommand::Explain(arguments) => explain::run(&arguments),
         CliCommand::Schema(arguments) => schema::run(&arguments),
         CliCommand::Purge(arguments) => purge::run(&arguments),
         CliCommand::Upgrade(arguments) => upgrade::run(&arguments),

@@ -77,6 +77,12 @@ pub struct Settings {
     pub lyrics: Option<lyrics::settings::Settings>,
     /// Radio, if configured.
     pub radio: Option<radio::settings::Settings>,
+    /// Channels, if there are any.
+    pub channels: Option<channels::settings::Settings>,
+    /// Playlists, if they are kept.
+    pub playlists: Option<playlists::settings::Settings>,
+    /// Schedules, if they are kept.
+    pub schedules: Option<schedules::settings::Settings>,
     /// The player page, if there is one.
     pub player: Option<player_page::settings::Settings>,
     /// Sink of events and their derivation from playback, if configured.

@@ -5,6 +5,7 @@ mod admission;
 mod certificate_claims;
 mod context;
 mod exchange;
+pub mod explain;
 mod failure;
 mod films;
 mod forward;

@@ -42,7 +42,7 @@ pub struct Runtime {
     pub authenticator: Arc<Authenticator>,
     /// The slice cache, where a route has used one since the start.
     pub cache: Option<Arc<SliceCache>>,
-    routes: RouteTable<Arc<Route>>,
+    pub(super) routes: RouteTable<Arc<Route>>,
     /// The routes of films, which stand beside the table: their paths begin with a grant.
     pub films: Option<FilmRoutes>,
     parts: RuntimeParts,

@@ -128,16 +128,21 @@ impl RequestedObject {
 
 impl ObjectHandler {
     /// Returns the object that the captured path values name; 400 where they make no key.
-    fn find_object(&self, captures: &Captures) -> Result<RequestedObject, ProxyFailure> {
+    pub(super) fn find_object(&self, captures: &Captures) -> Result<RequestedObject, ProxyFailure> {
         Ok(RequestedObject::new(Arc::clone(&self.origin), render(&self.key, captures)?))
     }
 }
 
 impl TrackHandler {
+    /// Returns the track's id that the captured path values make.
+    pub(super) fn track_id(&self, captures: &Captures) -> Result<String, ProxyFailure> {
+        render(&self.track_id, captures)
+    }
+
     /// Looks the track up that the captured path values name; fails as [`ProxyFailure::CatalogUnavailable`] where the
     /// catalog does not answer.
     async fn find_object(&self, captures: &Captures) -> Result<RequestedObject, ProxyFailure> {
-        let id = render(&self.track_id, captures)?;
+        let id = self.track_id(captures)?;
         let catalog = self.catalog.as_ref().ok_or(ProxyFailure::CatalogUnavailable)?;
         let track = catalog.find(&id).await.map_err(|error| match error {
             TrackLookupError::Unknown => ProxyFailure::Object(ObjectError::NotFound),

@@ -60,6 +60,16 @@ pub fn open(
     Ok((Box::new(kafka), reachable))
 }
 
+/// Checks that a broker answers within `limit`; the error is for the operator.
+pub async fn check(settings: &settings::KafkaSettings, limit: Duration) -> Result<(), String> {
+    let sink = KafkaSink::new(settings, Arc::default()).map_err(|error| error.to_string())?;
+    let asked = spawn_blocking(move || sink.producer.client().fetch_metadata(Some(&sink.topic), limit).map(|_| ()));
+    match asked.await {
+        Ok(answer) => answer.map_err(|error| error.to_string()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
 impl KafkaSink {
     /// Makes a producer, which connects by itself; `reachable` is set by [`KafkaSink::watch`] and by deliveries. Fails
     /// where librdkafka refuses the settings.

@@ -31,6 +31,7 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use uuid::Uuid;
 
 pub use former_outbox::OutboxHolder;
+pub use kafka::check as check_kafka;
 use metrics::{DropReason, EventMetrics};
 use outbox::Outbox;
 use primitives::lifecycle::BackgroundTasks;

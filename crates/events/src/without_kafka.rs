@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use primitives::lifecycle::BackgroundTasks;
 
@@ -13,4 +14,9 @@ pub fn open(
     _: &BackgroundTasks,
 ) -> Result<(Box<dyn EventSink>, Arc<AtomicBool>), EventsOpenError> {
     Err(EventsOpenError::NoKafka)
+}
+
+/// Fails: there is no client for Kafka.
+pub async fn check(_: &settings::KafkaSettings, _: Duration) -> Result<(), String> {
+    Err(EventsOpenError::NoKafka.to_string())
 }

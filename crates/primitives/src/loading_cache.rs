@@ -40,6 +40,14 @@ struct CachedValue<V> {
     fresh_until: Instant,
 }
 
+/// Step to a value that was not kept when it was looked for.
+enum LoadStep<V: Send + Sync + 'static> {
+    /// It is by now.
+    Kept(V),
+    /// It is being loaded.
+    UnderWay(Shared<LoadFuture<V>>),
+}
+
 impl<V: Clone + Send + Sync + 'static> LoadingCache<V> {
     /// Makes a cache of about `bytes` at most; `holds` returns the bytes of a value beyond its own size. A value is
     /// used for `fresh`; with `stale`, for longer while loads fail.
@@ -63,7 +71,10 @@ impl<V: Clone + Send + Sync + 'static> LoadingCache<V> {
             Some(kept) if self.stale => Some(kept.value),
             _ => None,
         };
-        let asking = self.join_or_start(key, ask);
+        let asking = match self.join_or_start(key, ask) {
+            LoadStep::Kept(value) => return Some(value),
+            LoadStep::UnderWay(asking) => asking,
+        };
         let is_hurried = stale.is_some() && self.backoff_until.lock().is_some_and(|until| monotonic_now() < until);
         // `None`: a source that answers, but slowly. It has not failed: nobody else is hurried for it, so that the next
         // load after the backoff may take its time, and no value is used on for ever.
@@ -98,14 +109,19 @@ impl<V: Clone + Send + Sync + 'static> LoadingCache<V> {
         self.cached.clear();
     }
 
-    /// Returns the load of `key` that is under way, or starts one.
-    fn join_or_start<F>(&self, key: &str, ask: impl FnOnce() -> F) -> Shared<LoadFuture<V>>
+    /// Returns the load of `key` that is under way, or starts one, unless one has ended since the caller looked.
+    fn join_or_start<F>(&self, key: &str, ask: impl FnOnce() -> F) -> LoadStep<V>
     where
         F: Future<Output = Option<V>> + Send + 'static,
     {
         let mut under_way = self.in_flight.lock();
         if let Some(asking) = under_way.get(key).and_then(WeakShared::upgrade) {
-            return asking;
+            return LoadStep::UnderWay(asking);
+        }
+        // Under the lock under which values are kept.
+        let kept = self.cached.get(key).map(|entry| entry.value().clone());
+        if let Some(kept) = kept.filter(|kept| monotonic_now() < kept.fresh_until) {
+            return LoadStep::Kept(kept.value);
         }
         // A load that all its callers abandoned never ends, and leaves its weak entry behind.
         if under_way.len() >= SWEEP_THRESHOLD {
@@ -115,7 +131,7 @@ impl<V: Clone + Send + Sync + 'static> LoadingCache<V> {
         if let Some(weak) = asking.downgrade() {
             under_way.insert(key.into(), weak);
         }
-        asking
+        LoadStep::UnderWay(asking)
     }
 
     /// Keeps a value, unless its load was invalidated meanwhile or another caller has kept it already.
@@ -201,6 +217,24 @@ mod tests {
         assert!(answers.into_iter().all(|answer| answer == Some(7)));
         assert_eq!(memo.get("a", ask).await, Some(7));
         assert_eq!(asked.load(Ordering::Relaxed), 1);
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+    async fn who_asks_while_a_load_ends_loads_nothing_again() {
+        let memo = Arc::new(LoadingCache::new(BYTES, Duration::from_secs(60), true, |_| 0));
+        let asked = Arc::new(AtomicU32::new(0));
+        for round in 0..2000_u32 {
+            let mut tasks = tokio::task::JoinSet::new();
+            for _ in 0..8 {
+                let (memo, asked) = (Arc::clone(&memo), Arc::clone(&asked));
+                tasks.spawn(async move {
+                    let load = || async move { Some(asked.fetch_add(1, Ordering::Relaxed)) };
+                    memo.get(&round.to_string(), load).await
+                });
+            }
+            let answers = tasks.join_all().await;
+            assert!(answers.iter().all(|answer| *answer == Some(round)), "round {round}: {answers:?}");
+        }
     }
 
     #[tokio::test]

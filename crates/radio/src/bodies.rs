@@ -1,5 +1,7 @@
 //! Bodies and queries of requests, and the views of answers.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
@@ -9,18 +11,17 @@ use super::relay::station_board::RelayState;
 use super::service::{NewStation, RadioService};
 use super::source::parse_station_url;
 use super::station::{Station, StationFilter};
-use primitives::ids::is_id;
-use primitives::markup::has_markup;
+use primitives::ids::UserId;
+use primitives::unix_time::UnixMillis;
 use server_kit::api::error::Error as ApiError;
+use server_kit::api::json_values::ChannelName;
+use server_kit::api::plain_text;
 use server_kit::api::timestamps::to_rfc3339;
-use server_kit::api::user::{User, UserRole};
 
 /// Longest name of a station, in bytes.
 const MAX_NAME_BYTES: usize = 128;
 /// Longest genre or country, in bytes.
 const MAX_LABEL_BYTES: usize = 64;
-/// Longest id of a channel, in bytes.
-const MAX_CHANNEL_BYTES: usize = 64;
 
 /// Station that is to be added.
 #[derive(Deserialize, ToSchema)]
@@ -53,16 +54,6 @@ pub struct PlayRequest {
     url: Option<String>,
     /// One of the user's channels, which is told back. Default: `main`.
     channel_id: Option<ChannelName>,
-}
-
-/// Id of a channel: a text, or the number of a chat.
-#[derive(Deserialize, ToSchema)]
-#[serde(untagged)]
-pub enum ChannelName {
-    /// A text.
-    Text(String),
-    /// A number.
-    Number(i64),
 }
 
 /// Page and filters of a list.
@@ -128,11 +119,47 @@ pub struct PlayResponse {
     pub station: StationView,
 }
 
+/// Whom a station is begun for.
+pub struct StationCaller<'a> {
+    /// The user.
+    pub user: &'a UserId,
+    /// Time for which what is opened may go on: that of the user's token, where there is one.
+    pub token_life: Duration,
+    /// True where the station's address is shown.
+    pub is_admin: bool,
+}
+
+impl PlayResponse {
+    /// Connects to a station, waits for its sound, and makes the addresses by which a user hears it.
+    pub(crate) async fn begin(
+        radio: &RadioService,
+        caller: &StationCaller<'_>,
+        station: Station,
+        channel_id: String,
+    ) -> Result<Self, Error> {
+        radio.play(&station).await?;
+        let id = station.id;
+        let (ticket, until) = radio.issue_ticket(id, caller.user, caller.token_life).await?;
+        let url = |what: &str| format!("/api/v1/radio/{id}/{what}?ticket={ticket}");
+        let until = i64::try_from(until).unwrap_or(i64::MAX / 1000).saturating_mul(1000);
+        Ok(Self {
+            stream_id: id,
+            channel_id,
+            play_url: url("live"),
+            now_url: url("now"),
+            expires_at: to_rfc3339(UnixMillis::new(until)),
+            station: StationView::new(station, radio, caller.is_admin),
+        })
+    }
+}
+
 impl AddStationRequest {
     /// Checks the texts and the address.
     pub fn station(self) -> Result<NewStation, ApiError> {
-        let name = plain("name", self.name, MAX_NAME_BYTES)?;
-        let label = |name: &str, text: Option<String>| text.map(|text| plain(name, text, MAX_LABEL_BYTES)).transpose();
+        let name = plain_text::parse_line("name", &self.name, MAX_NAME_BYTES)?;
+        let label = |name: &str, text: Option<String>| {
+            text.map(|text| plain_text::parse_line(name, &text, MAX_LABEL_BYTES)).transpose()
+        };
         let url = parse_station_url(&self.url).map_err(|error| ApiError::unprocessable(format!("`url`: {error}")))?;
         Ok(NewStation {
             name,
@@ -148,15 +175,7 @@ impl AddStationRequest {
 impl PlayRequest {
     /// Returns the station that is meant, and the channel.
     pub async fn station(self, radio: &RadioService) -> Result<(Station, String), ApiError> {
-        let channel = match self.channel_id {
-            None => "main".to_owned(),
-            Some(ChannelName::Number(number)) => number.to_string(),
-            Some(ChannelName::Text(text)) if text.len() <= MAX_CHANNEL_BYTES && is_id(&text) => text,
-            Some(ChannelName::Text(_)) => {
-                let most = format!("`channel_id` must have 1 to {MAX_CHANNEL_BYTES} bytes and no control characters");
-                return Err(ApiError::bad_request(most));
-            }
-        };
+        let channel = ChannelName::id_or_main(self.channel_id)?;
         let station = match (self.stream_id, self.url) {
             (Some(id), None) => radio.station(id).await?,
             (None, Some(url)) => {
@@ -190,14 +209,14 @@ impl ListQuery {
 }
 
 impl StationView {
-    /// Returns the view of a station as it is at this node, for a user.
-    pub fn new(station: Station, radio: &RadioService, user: &User) -> Self {
+    /// Returns the view of a station as it is at this node; its address only where `shows_url`.
+    pub fn new(station: Station, radio: &RadioService, shows_url: bool) -> Self {
         let now = radio.known_board(station.id).map(|board| board.now());
         let (state, listeners, now_playing) = now.unwrap_or_default();
         Self {
             id: station.id,
             name: station.name,
-            url: (user.role() == UserRole::Admin).then(|| station.url.into()),
+            url: shows_url.then(|| station.url.into()),
             genre: station.genre,
             country: station.country,
             codec: station.codec.name(),
@@ -212,23 +231,6 @@ impl StationView {
             created_at: to_rfc3339(station.created_at),
         }
     }
-}
-
-/// Returns a text that other people's pages show: one line without what a browser would take for markup.
-fn plain(name: &str, text: String, max_bytes: usize) -> Result<String, ApiError> {
-    let text = text.trim();
-    if text.is_empty() || text.len() > max_bytes {
-        return Err(ApiError::unprocessable(format!("`{name}` must have 1 to {max_bytes} bytes")));
-    }
-    if text.chars().any(char::is_control) {
-        return Err(ApiError::unprocessable(format!(
-            "`{name}` has control characters; expected one line of plain text"
-        )));
-    }
-    if has_markup(text) {
-        return Err(ApiError::unprocessable(format!("`{name}` has markup; expected plain text")));
-    }
-    Ok(text.to_owned())
 }
 
 impl From<Error> for ApiError {

@@ -19,6 +19,7 @@ mod station;
 mod station_store;
 mod tickets;
 
+pub use bodies::PlayResponse;
 pub use routes::{admin_routes, routes, stream_routes};
 pub use service::{RadioService, RadioServiceParts};
 pub use tickets::TicketKeySource;

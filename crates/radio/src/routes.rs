@@ -16,17 +16,15 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
-use super::bodies::{AddStationRequest, ListQuery, PlayRequest, PlayResponse, StationView};
+use super::bodies::{AddStationRequest, ListQuery, PlayRequest, PlayResponse, StationCaller, StationView};
 use super::directory::{DirectoryEntry, DirectorySearch};
 use super::service::RadioService;
 use super::tickets::Ticket;
 use super::{Error, live_stream, now_stream};
-use primitives::unix_time::UnixMillis;
 use server_kit::api::error::Error as ApiError;
 use server_kit::api::extractors::{Json, Path, Query};
 use server_kit::api::pagination::{Page, PageLimits, decode_cursor};
-use server_kit::api::timestamps::to_rfc3339;
-use server_kit::api::user::{AdminUser, User};
+use server_kit::api::user::{AdminUser, User, UserRole};
 use server_kit::auth::Authenticator;
 
 /// Largest request body, in bytes.
@@ -81,7 +79,7 @@ async fn add_station(
     Json(body): Json<AddStationRequest>,
 ) -> Result<(StatusCode, Json<StationView>), ApiError> {
     let station = radio.add(body.station()?, user.id()).await?;
-    Ok((StatusCode::CREATED, Json(StationView::new(station, &radio, &user))))
+    Ok((StatusCode::CREATED, Json(StationView::new(station, &radio, user.role() == UserRole::Admin))))
 }
 
 /// Delete a station. The streams of its listeners end.
@@ -115,7 +113,7 @@ async fn list_stations(
     let after = decode_cursor(query.cursor.as_deref(), |text| Uuid::parse_str(&text).ok())?;
     let found = radio.list(&query.filter()?, after, u32::from(limit) + 1).await?;
     let page = Page::from_lookahead(found, limit, |station| station.id.to_string());
-    Ok(Json(page.map(|station| StationView::new(station, &radio, &user))))
+    Ok(Json(page.map(|station| StationView::new(station, &radio, user.role() == UserRole::Admin))))
 }
 
 /// Return a station.
@@ -131,7 +129,7 @@ async fn get_station(
     Path(id): Path<Uuid>,
 ) -> Result<Json<StationView>, ApiError> {
     let station = radio.station(id).await?;
-    Ok(Json(StationView::new(station, &radio, &user)))
+    Ok(Json(StationView::new(station, &radio, user.role() == UserRole::Admin)))
 }
 
 /// Begin a station: the server connects to it and waits for sound; the answer has the addresses of sound and titles.
@@ -149,25 +147,10 @@ async fn play(
 ) -> Result<Json<PlayResponse>, ApiError> {
     // A connection to a station is counted as a listener while it is waited for.
     let _permit = radio.admit(user.id())?;
-    let (station, channel_id) = body.station(&radio).await?;
-    radio.play(&station).await?;
-    let id = station.id;
-    let (ticket, until) = radio
-        .issue_ticket(
-            id,
-            user.id(),
-            token_life(authenticator.as_ref().map(|Extension(authenticator)| authenticator), &user)?,
-        )
-        .await?;
-    let url = |what: &str| format!("/api/v1/radio/{id}/{what}?ticket={ticket}");
-    Ok(Json(PlayResponse {
-        stream_id: id,
-        channel_id,
-        play_url: url("live"),
-        now_url: url("now"),
-        expires_at: to_rfc3339(UnixMillis::new(i64::try_from(until).unwrap_or(i64::MAX / 1000).saturating_mul(1000))),
-        station: StationView::new(station, &radio, &user),
-    }))
+    let (station, channel) = body.station(&radio).await?;
+    let token_life = token_life(authenticator.as_ref().map(|Extension(authenticator)| authenticator), &user)?;
+    let caller = StationCaller { user: user.id(), token_life, is_admin: user.role() == UserRole::Admin };
+    Ok(Json(PlayResponse::begin(&radio, &caller, station, channel).await?))
 }
 
 /// Search the directory of stations.

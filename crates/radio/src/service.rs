@@ -11,6 +11,7 @@ use url::Url;
 use uuid::Uuid;
 
 use super::Error;
+use super::bodies::{PlayResponse, StationCaller};
 use super::directory::StationDirectory;
 use super::listener_limits::{ListenerLimits, ListenerPermit};
 use super::live_stream::MAX_STREAM_TIME;
@@ -215,6 +216,15 @@ impl RadioService {
         let handle = self.attach(station)?;
         let ready = timeout(upstream_task::OPEN_TIMEOUT, handle.relay().ready()).await;
         ready.ok().flatten().map(drop).ok_or(Error::StationAway)
+    }
+
+    /// Begins a station for a user as `POST /api/v1/radio/play` does: for what begins it on the user's behalf.
+    pub async fn play_for(&self, user: &UserId, id: Uuid, channel: &str) -> Result<PlayResponse, Error> {
+        let _permit = self.admit(user)?;
+        let station = self.station(id).await?;
+        // No token asks for it: it goes on for as long as a stream may.
+        let caller = StationCaller { user, token_life: MAX_STREAM_TIME, is_admin: false };
+        PlayResponse::begin(self, &caller, station, channel.to_owned()).await
     }
 
     /// Adds a listener of a station, who has sound at once.

@@ -6,6 +6,7 @@
 //! because to an object store `/a` and `/a/` are two keys, unless the pattern is told to ignore it, as YARP does
 //! ([`PathPattern::ignoring_last_slash`]). Whether `%2F` parts segments is the caller's choice ([`Separator`]).
 
+use std::fmt;
 use std::str::Utf8Error;
 use std::sync::Arc;
 
@@ -53,6 +54,13 @@ pub fn has_escaped_slash(path: &str) -> bool {
 pub struct PathPattern {
     segments: Vec<Segment>,
     ignores_last_slash: bool,
+    text: Box<str>,
+}
+
+impl fmt::Display for PathPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
 }
 
 /// Rank of a pattern among those that match the same path; the smaller comes first. Compared segment by segment:
@@ -159,7 +167,8 @@ impl PathPattern {
         // YARP's host knows `~/a` as another way to write `/a`.
         let path = text.strip_prefix("~/").or_else(|| text.strip_prefix('/')).unwrap_or(text);
         let texts = split_segments(path);
-        let mut pattern = Self { segments: Vec::with_capacity(texts.len()), ignores_last_slash: false };
+        let mut pattern =
+            Self { segments: Vec::with_capacity(texts.len()), ignores_last_slash: false, text: text.into() };
         for (index, segment) in texts.iter().enumerate() {
             let last = index + 1 == texts.len();
             let segment = Segment::parse(segment, last)?;

@@ -9,11 +9,13 @@ use std::sync::Arc;
 
 use http::{HeaderMap, Method};
 
-use self::host::RequestHost;
+pub use self::explain::{Explanation, Mismatch, RouteVerdict};
 pub use self::host::{HostPattern, InvalidHostPattern};
+use self::host::{HostRank, RequestHost};
 pub use self::matcher::{HeaderMatchMode, HeaderMatcher, QueryMatchMode, QueryMatcher};
 use super::pattern::{Captures, Overlap, PathPattern, Separator, Specificity};
 
+mod explain;
 mod host;
 mod matcher;
 mod overlap;
@@ -103,6 +105,19 @@ pub struct RouteTable<T> {
     entries: Vec<RouteEntry<T>>,
     lines: Vec<HostRoute>,
     partial_ties: Vec<AmbiguousRoutes>,
+}
+
+/// Precedence of a route under one of its hosts; the smaller is tried first. The order of the fields is that of the criteria.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct RouteRank {
+    order: i32,
+    path: Specificity,
+    // `false` sorts first: a route that names methods is more specific than one that takes any.
+    takes_any_method: bool,
+    host: HostRank,
+    // The more conditions, the more specific.
+    headers: Reverse<usize>,
+    query: Reverse<usize>,
 }
 
 /// One route under one of its hosts: an exact host goes before another route's wildcard whatever else the route lists.
@@ -203,18 +218,16 @@ impl<T> RouteTable<T> {
     }
 
     /// Returns the sort key of a line; the smaller is tried first.
-    fn rank(&self, line: HostRoute) -> impl Ord + use<T> {
+    fn rank(&self, line: HostRoute) -> RouteRank {
         let RouteEntry { order, matches, .. } = &self.entries[line.entry];
-        (
-            *order,
-            matches.path.as_ref().map_or_else(Specificity::any, PathPattern::specificity),
-            // `false` sorts first: a route that names methods is more specific than one that takes any.
-            matches.methods.is_empty(),
-            HostPattern::rank(self.host(line)),
-            // The more conditions, the more specific.
-            Reverse(matches.headers.len()),
-            Reverse(matches.query.len()),
-        )
+        RouteRank {
+            order: *order,
+            path: matches.path.as_ref().map_or_else(Specificity::any, PathPattern::specificity),
+            takes_any_method: matches.methods.is_empty(),
+            host: HostPattern::rank(self.host(line)),
+            headers: Reverse(matches.headers.len()),
+            query: Reverse(matches.query.len()),
+        }
     }
 
     /// Returns every pair of entries that tie for `which` requests, once, in the order of the file.

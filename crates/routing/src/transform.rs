@@ -116,6 +116,35 @@ pub enum Transform {
     ResponseHeadersAllowed(Vec<HeaderName>),
 }
 
+impl Transform {
+    /// Returns its name in the configuration.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::PathSet(_) => "PathSet",
+            Self::PathPrefix(_) => "PathPrefix",
+            Self::PathRemovePrefix(_) => "PathRemovePrefix",
+            Self::PathPattern(_) => "PathPattern",
+            Self::QueryValueParameter { .. } => "QueryValueParameter",
+            Self::QueryRouteParameter { .. } => "QueryRouteParameter",
+            Self::QueryRemoveParameter(_) => "QueryRemoveParameter",
+            Self::HttpMethodChange { .. } => "HttpMethodChange",
+            Self::RequestHeadersCopy(_) => "RequestHeadersCopy",
+            Self::RequestHeaderOriginalHost(_) => "RequestHeaderOriginalHost",
+            Self::RequestHeader { .. } => "RequestHeader",
+            Self::RequestHeaderRouteValue { .. } => "RequestHeaderRouteValue",
+            Self::RequestHeaderRemove(_) => "RequestHeaderRemove",
+            Self::ClientCertificate(_) => "ClientCert",
+            Self::RequestHeadersAllowed(_) => "RequestHeadersAllowed",
+            Self::XForwarded(_) => "X-Forwarded",
+            Self::Forwarded(_) => "Forwarded",
+            Self::ResponseHeadersCopy(_) => "ResponseHeadersCopy",
+            Self::ResponseHeader { .. } => "ResponseHeader",
+            Self::ResponseHeaderRemove { .. } => "ResponseHeaderRemove",
+            Self::ResponseHeadersAllowed(_) => "ResponseHeadersAllowed",
+        }
+    }
+}
+
 /// Treatment of values that are there already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WriteMode {

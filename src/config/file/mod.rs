@@ -4,6 +4,7 @@
 mod access;
 mod api;
 mod cache;
+mod channels;
 mod cluster;
 mod events;
 mod health;
@@ -12,9 +13,11 @@ mod listener;
 mod lyrics;
 mod playback;
 mod player;
+mod playlists;
 mod positions;
 mod radio;
 mod route;
+mod schedules;
 mod server;
 mod server_limits;
 mod share;
@@ -33,6 +36,7 @@ pub use access::{
 };
 pub use api::Api;
 pub use cache::{Cache, OutputCachePolicy};
+pub use channels::Channels;
 pub use cluster::{Cluster, Destination, HttpRequest, LoadBalancingPolicy, VersionPolicy};
 pub use events::{Compression, Events, Kafka, Mechanism, Sasl};
 pub use health::{ActiveCheck, AvailableDestinationsPolicy, PassiveCheck};
@@ -41,9 +45,11 @@ pub use listener::{AlpnProtocol, ClientCertificateMode, ClientCertificates, List
 pub use lyrics::{Lyrics, LyricsFormat, LyricsSourceName};
 pub use playback::Playback;
 pub use player::{Library, Player, SignIn};
+pub use playlists::Playlists;
 pub use positions::{FilmPositions, Positions};
 pub use radio::Radio;
 pub use route::{HeaderMatch, HeaderMode, Match, QueryMatch, QueryMode, Route};
+pub use schedules::Schedules;
 pub use server::{AccessLog, AccessLogFormat, Acme, AcmeChallenge, Admin, Server, Telemetry};
 pub use server_limits::ServerLimits;
 #[cfg(feature = "share")]
@@ -97,6 +103,12 @@ pub struct ConfigFile {
     pub lyrics: Option<Lyrics>,
     /// Radio stations. Default: none.
     pub radio: Option<Radio>,
+    /// Queues of tracks that users hear together. Default: none.
+    pub channels: Option<Channels>,
+    /// Playlists of users. Default: none.
+    pub playlists: Option<Playlists>,
+    /// What users want begun at a time. Default: none.
+    pub schedules: Option<Schedules>,
     /// The page that plays the catalogue in a browser. Default: none.
     pub player: Option<Player>,
     /// What listeners do, as events for others. Default: none, and no path that takes them.

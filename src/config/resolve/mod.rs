@@ -5,6 +5,7 @@
 mod acme;
 mod auth;
 mod cache;
+mod channels;
 mod cluster;
 mod events;
 mod film_routes;
@@ -14,11 +15,13 @@ mod listener;
 mod lyrics;
 mod playback;
 mod player;
+mod playlists;
 mod policy;
 mod positions;
 mod radio;
 mod route;
 mod route_match;
+mod schedules;
 mod server;
 mod server_limits;
 #[cfg_attr(not(feature = "share"), path = "without_share.rs")]
@@ -31,6 +34,7 @@ mod vod;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -104,6 +108,9 @@ fn settings(at: &ConfigLocation<'_>, file: &ConfigFile) -> Option<Settings> {
     let playback = playback::playback(&at.key("Playback"), file.playback.as_ref(), sections);
     let lyrics = lyrics::lyrics(&at.key("Lyrics"), file.lyrics.as_ref(), sections.database);
     let radio = radio::radio(&at.key("Radio"), file.radio.as_ref(), sections.database);
+    let channels = channels::channels(&at.key("Channels"), file.channels.as_ref(), sections.database);
+    let playlists = playlists::playlists(&at.key("Playlists"), file.playlists.as_ref(), sections.database);
+    let schedules = schedules::schedules(&at.key("Schedules"), file.schedules.as_ref(), sections.database);
     let player = player::player(&at.key("Player"), file.player.as_ref());
     let share = share::share(&at.key("Share"), file.share.as_ref(), is_there(&state));
     let vod = vod::vod(&at.key("Vod"), file, !matches!(&positions, Some(None)));
@@ -131,6 +138,9 @@ fn settings(at: &ConfigLocation<'_>, file: &ConfigFile) -> Option<Settings> {
         playback: playback?,
         lyrics: lyrics?,
         radio: radio?,
+        channels: channels?,
+        playlists: playlists?,
+        schedules: schedules?,
         player: player?,
         events: events?,
         share: share?,
@@ -229,6 +239,17 @@ impl<'a> ConfigLocation<'a> {
     /// Returns the keys of the file at this location, even those whose values could not be read.
     fn names(&self) -> Vec<&'a str> {
         self.node().map(ConfigNode::members).unwrap_or_default().iter().map(|member| member.key.as_str()).collect()
+    }
+
+    /// Returns the number at `key`, or the default; reports one that is out of range.
+    fn number(&self, key: &str, raw: Option<u32>, default: u32, range: RangeInclusive<u32>) -> Option<u32> {
+        let value = raw.unwrap_or(default);
+        if !range.contains(&value) {
+            let problem = ConfigProblem::new(format!("{value} is out of range"));
+            self.key(key).report(problem.expected(format!("{} to {}", range.start(), range.end())));
+            return None;
+        }
+        Some(value)
     }
 
     /// Resolves every entry; `None` if one failed, after all were tried.

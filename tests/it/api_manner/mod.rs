@@ -25,7 +25,10 @@ fn everything(folder: &TempFolder) -> Value {
     config["Share"]["Token"] = json!("env:BEARER_TOKEN");
     config["Playback"] = json!({});
     config["Lyrics"] = json!({});
+    config["Playlists"] = json!({});
     config["Radio"] = json!({});
+    config["Channels"] = json!({});
+    config["Schedules"] = json!({});
     config
 }
 

@@ -135,6 +135,7 @@ const ADAPTERS: &[(&str, &[&str])] = &[
             "crates/server-kit/src/limit/egress_store.rs",
             "crates/server-kit/src/limit/shared_limits.rs",
             "crates/catalog/src/api/stream_url_cache.rs",
+            "crates/channels/src/queue/store/redis.rs",
             "crates/playback/src/player/event_relay.rs",
             "crates/playback/src/player/store/redis.rs",
             "crates/playback/src/positions/store/",
@@ -157,7 +158,10 @@ const ADAPTERS: &[(&str, &[&str])] = &[
             "crates/lyrics/src/store.rs",
             "crates/playback/src/player/channel_store.rs",
             "crates/playback/src/positions/store/",
+            "crates/playlists/src/store.rs",
             "crates/radio/src/station_store.rs",
+            "crates/schedules/src/run_store.rs",
+            "crates/schedules/src/store.rs",
             "crates/vod/src/view_log.rs",
         ],
     ),
@@ -237,7 +241,9 @@ fn every_dependency_of_a_member_is_used() {
     for folder in folders {
         let manifest = text(&folder.join("Cargo.toml"));
         let code: String = rust_files(&folder.join("src")).iter().map(|file| text(file)).collect();
-        for name in dependencies(&manifest) {
+        // Those that are there for a feature alone say so to cargo-machete too.
+        let ignored = manifest.lines().find(|line| line.starts_with("ignored = ")).unwrap_or_default();
+        for name in dependencies(&manifest).iter().filter(|name| !ignored.contains(&format!("\"{name}\""))) {
             assert!(mentions(&code, &name.replace('-', "_")), "{}: `{name}` is not used", folder.display());
         }
     }

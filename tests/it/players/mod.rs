@@ -3,7 +3,7 @@
 
 mod contract;
 mod events;
-mod listener;
+pub mod listener;
 mod nodes;
 mod refusals;
 mod sessions;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::eventually::{LIMIT, in_time};
 use super::tools::{self, TempFolder};
@@ -17,6 +18,7 @@ pub struct Chromium {
     session: String,
     _driver: Child,
     _profile: TempFolder,
+    _turn: SemaphorePermit<'static>,
 }
 
 /// Starts chromedriver on a free port, and returns it with its address; `None` where it ends at once.
@@ -48,6 +50,9 @@ impl Chromium {
     pub async fn start() -> Option<Self> {
         let program = tools::find("chromedriver")?;
         let browser = tools::find("chromium")?;
+        // However many tests run at once: a browser that plays sound needs a core.
+        static TURNS: Semaphore = Semaphore::const_new(2);
+        let turn = TURNS.acquire().await.expect("it is never closed");
         let profile = TempFolder::new("chromium");
         let mut started = None;
         // The port that it takes for IPv4 may be taken for IPv6: then it ends at once.
@@ -68,7 +73,7 @@ impl Chromium {
         } } });
         let answer = post(&client, &format!("{base}/session"), &wanted).await;
         let id = answer["sessionId"].as_str().unwrap_or_else(|| panic!("no session: {answer}")).to_owned();
-        Some(Self { client, session: format!("{base}/session/{id}"), _driver: driver, _profile: profile })
+        Some(Self { client, session: format!("{base}/session/{id}"), _driver: driver, _profile: profile, _turn: turn })
     }
 
     /// Opens a page.

@@ -43,7 +43,9 @@ async fn axe_finds_nothing_on_the_page_whatever_it_shows() {
     cinema.sign_in("ada").await;
     for scheme in ["light", "dark"] {
         media(&cinema, json!([{ "name": "prefers-color-scheme", "value": scheme }])).await;
-        for language in ["en", "es", "ru", "uk"] {
+        // Languages differ in words, not in colours.
+        let languages = if scheme == "light" { &["en", "es", "ru", "uk"][..] } else { &["en"] };
+        for language in languages {
             cinema.visit(&format!("?lang={language}")).await;
             cinema.run(r#"await plays(); element("play").click(); await state("paused"); return null;"#).await;
             assert_accessible(&cinema, &format!("{scheme}, {language}")).await;

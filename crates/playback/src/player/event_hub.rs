@@ -26,10 +26,12 @@ pub enum EventKind {
     Player,
     /// Command to the channel's player to go to another position.
     Seek,
+    /// Command to the channel's player to play something else.
+    Play,
 }
 
 impl EventKind {
-    const ALL: [Self; 3] = [Self::Settings, Self::Player, Self::Seek];
+    const ALL: [Self; 4] = [Self::Settings, Self::Player, Self::Seek, Self::Play];
 
     /// Returns the name as the stream has it.
     pub fn name(self) -> &'static str {
@@ -37,7 +39,13 @@ impl EventKind {
             Self::Settings => "settings",
             Self::Player => "player",
             Self::Seek => "seek",
+            Self::Play => "play",
         }
+    }
+
+    /// Returns true for commands, which nobody can read anew.
+    fn is_command(self) -> bool {
+        matches!(self, Self::Seek | Self::Play)
     }
 
     /// Returns the kind of a name.
@@ -172,7 +180,7 @@ impl EventQueue {
         let mut state = self.state.lock();
         if !state.is_slow {
             // What is read anew has all but the commands: they come after it.
-            state.frames.retain(|(kind, _)| *kind == EventKind::Seek);
+            state.frames.retain(|(kind, _)| kind.is_command());
             state.bytes = state.frames.iter().map(|(_, frame)| frame.len()).sum();
             state.needs_snapshot = true;
         }

@@ -7,7 +7,7 @@ use serde::Serialize;
 use tokio::sync::Semaphore;
 
 use super::Error;
-use super::channel::PlayerKey;
+use super::channel::{ChannelId, PlayerKey};
 use super::channel_store::{ChannelSettings, ChannelStore, SettingsChange};
 use super::event_hub::{EventHub, EventKind};
 use super::event_relay::EventRelay;
@@ -24,7 +24,7 @@ use super::view::{PlayerView, SeekView, SettingsView};
 use crate::reports::PlaybackReporter;
 use primitives::clock::{Clock, monotonic_now};
 use primitives::failure_log::FailureLog;
-use primitives::ids::TrackId;
+use primitives::ids::{TrackId, UserId};
 use primitives::lifecycle::BackgroundTasks;
 use primitives::unix_time::UnixMillis;
 use server_kit::api::event_stream::{event_frame, event_json};
@@ -358,6 +358,15 @@ impl PlayerService {
     async fn publish_player(&self, key: &PlayerKey, record: &PlayerRecord) {
         let view = PlayerView::new(&key.channel, record, self.now());
         self.publish(key, EventKind::Player, &view).await;
+    }
+
+    /// Tells the players of a user's channel to play something: `command` says what. Returns false where no channel can have
+    /// that id.
+    pub async fn send_play(&self, user: &UserId, channel: &str, command: &impl Serialize) -> bool {
+        let Some(channel) = ChannelId::parse(channel) else { return false };
+        let key = PlayerKey { user: user.clone(), channel };
+        self.publish(&key, EventKind::Play, command).await;
+        true
     }
 
     /// Tells the listeners of this node and the other nodes.

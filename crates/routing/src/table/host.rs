@@ -1,6 +1,7 @@
 //! `RouteMatch.Hosts`: exact names, `*.example.com`, ports.
 
 use std::cmp::Reverse;
+use std::fmt;
 
 use http_semantics::request_host::normalized;
 use url::Host;
@@ -21,6 +22,20 @@ enum HostNamePattern {
     /// End of the name, with its first dot.
     Subdomains(String),
     Any,
+}
+
+/// Sort key of a host pattern: its class, its length, and true where it has no port.
+pub(super) type HostRank = (u8, Reverse<usize>, bool);
+
+impl fmt::Display for HostPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.name {
+            HostNamePattern::Exact(name) => f.write_str(name)?,
+            HostNamePattern::Subdomains(suffix) => write!(f, "*{suffix}")?,
+            HostNamePattern::Any => f.write_str("*")?,
+        }
+        self.port.map_or(Ok(()), |port| write!(f, ":{port}"))
+    }
 }
 
 /// Reason why a text is not a host pattern.
@@ -67,7 +82,7 @@ impl HostPattern {
 
     /// Returns the sort key of a host pattern; the smaller is tried first: exact, then the longest wildcard, then no
     /// host; with a port before without.
-    pub(super) fn rank(host: Option<&Self>) -> impl Ord + use<> {
+    pub(super) fn rank(host: Option<&Self>) -> HostRank {
         let Some(host) = host else { return (2, Reverse(0), true) };
         let (class, length) = match &host.name {
             HostNamePattern::Exact(_) => (0, 0),

@@ -8,12 +8,40 @@ use serde::de::{self, Deserializer, Visitor};
 use utoipa::ToSchema;
 
 use super::error::Error;
+use primitives::ids::is_id;
 use primitives::unix_time::UnixMillis;
 
 /// Milliseconds in a body: a whole number, or one with a fraction, which is dropped, since media elements count in
 /// floating seconds. Not limited to any range; a number that is too large becomes the largest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Milliseconds(pub i64);
+
+/// Id of a channel in a body: a text, or the number of a chat.
+#[derive(Clone, Debug, Deserialize, ToSchema)]
+#[serde(untagged)]
+pub enum ChannelName {
+    /// A text.
+    Text(String),
+    /// A number.
+    Number(i64),
+}
+
+/// Longest id of a channel, in bytes.
+const MAX_CHANNEL_BYTES: usize = 64;
+
+impl ChannelName {
+    /// Returns the id of the channel; `main` where none is named.
+    pub fn id_or_main(named: Option<Self>) -> Result<String, Error> {
+        match named {
+            None => Ok("main".to_owned()),
+            Some(Self::Number(number)) => Ok(number.to_string()),
+            Some(Self::Text(text)) if text.len() <= MAX_CHANNEL_BYTES && is_id(&text) => Ok(text),
+            Some(Self::Text(_)) => Err(Error::bad_request(format!(
+                "`channel_id` must have 1 to {MAX_CHANNEL_BYTES} bytes and no control characters"
+            ))),
+        }
+    }
+}
 
 /// A time in a body: RFC 3339 with an offset, or milliseconds since 1970.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -15,6 +15,7 @@ use utoipa_axum::router::OpenApiRouter;
 use super::cache_admin::{self, CacheOperations};
 use super::config_reload::{self, ConfigReload};
 use super::error::{self, Error};
+use super::explain::{self, ExplainRequest};
 use super::health::{ComponentStatus, HealthReport, HealthService};
 use super::openapi_document;
 use crate::limit::{InvalidTokenCounter, RateLimiters};
@@ -44,6 +45,8 @@ pub struct RouterState {
     pub cache: Option<Arc<dyn CacheOperations>>,
     /// The configuration file, if there is one.
     pub configuration: Option<Arc<dyn ConfigReload>>,
+    /// Explains requests.
+    pub explain: ExplainRequest,
     /// The description of the API, the modules' paths included.
     pub description: Arc<utoipa::openapi::OpenApi>,
 }
@@ -112,6 +115,7 @@ pub fn admin(shared: RouterState) -> Router {
         .route("/health", get(detailed_health))
         .route("/cache/purge", post(cache_admin::purge))
         .route("/cache/refresh", post(cache_admin::refresh))
+        .route("/explain", post(explain::explain))
         .route("/reload", get(config_reload::last_reload).post(config_reload::reload))
         .route_layer(middleware::from_fn_with_state(access, operator_only));
     let clock = shared.clock.clone();

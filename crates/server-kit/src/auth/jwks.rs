@@ -131,6 +131,13 @@ impl JwksCache {
         let _ = self.current_keys().await;
     }
 
+    /// Fetches the keys; returns the issuer's name, and how many keys there are or why there are none.
+    pub(super) async fn check(&self) -> (String, Result<usize, String>) {
+        let fetched = self.download().await.map_err(|error| error.to_string());
+        let count = || self.key_set.load().as_ref().map_or(0, |set| set.keys.len());
+        (self.issuer.clone(), fetched.map(|_| count()))
+    }
+
     /// Verifies a token's signature, and returns the generation of the keys. A key that is not known may be new: that
     /// is worth one fetch.
     pub(super) async fn verify(self: &Arc<Self>, token: &UnverifiedToken<'_>) -> Result<u64, AuthenticationError> {

@@ -187,6 +187,16 @@ impl Authenticator {
         join_all(published.map(|keys| keys.fetch_if_missing())).await;
     }
 
+    /// Fetches the published keys of each issuer that has an address for them; returns its name and the number of keys, or
+    /// the reason why there are none, for the operator.
+    pub async fn check_published_keys(&self) -> Vec<(String, Result<usize, String>)> {
+        let published = self.issuers.iter().filter_map(|issuer| match &issuer.keys {
+            IssuerKeys::Published(keys) => Some(keys),
+            IssuerKeys::Fixed(_) => None,
+        });
+        join_all(published.map(|keys| keys.check())).await
+    }
+
     /// Returns the request's token as it was sent, valid or not.
     pub fn token<'a>(&self, headers: &'a HeaderMap, query: Option<&'a str>) -> Option<Cow<'a, str>> {
         token_source::find(&self.sources, headers, query).ok()

@@ -148,6 +148,50 @@ pub enum RedisKey<'a> {
     PlayerDeadlines,
     /// The channel on which nodes speak of players.
     PlayerEvents,
+    /// A part of the queue of a channel; all of them are in a cluster on the node of the channel.
+    Queue {
+        /// The channel's id.
+        channel: &'a str,
+        /// The part.
+        part: QueueKeyPart,
+    },
+}
+
+/// Part of the queue of a channel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum QueueKeyPart {
+    /// Items that wait, by their turn.
+    Order,
+    /// Records of items.
+    Items,
+    /// Who plays items.
+    Claims,
+    /// Items by their tracks.
+    Tracks,
+    /// Numbers of items and bytes.
+    Use,
+    /// How often an item's player has vanished.
+    Lapsed,
+    /// The playlist.
+    Playlist,
+}
+
+impl QueueKeyPart {
+    /// All parts, in the order in which scripts take their keys.
+    pub const ALL: [Self; 7] =
+        [Self::Order, Self::Items, Self::Claims, Self::Tracks, Self::Use, Self::Lapsed, Self::Playlist];
+
+    fn suffix(self) -> &'static str {
+        match self {
+            Self::Order => "",
+            Self::Items => ":items",
+            Self::Claims => ":claims",
+            Self::Tracks => ":tracks",
+            Self::Use => ":use",
+            Self::Lapsed => ":lapsed",
+            Self::Playlist => ":playlist",
+        }
+    }
 }
 
 impl Display for RedisKey<'_> {
@@ -194,6 +238,7 @@ impl Display for RedisKey<'_> {
             }
             Self::PlayerDeadlines => f.write_str("playback.deadlines"),
             Self::PlayerEvents => f.write_str("playback.events"),
+            Self::Queue { channel, part } => write!(f, "queue:{{{}}}{}", EscapedKeyPart(channel), part.suffix()),
         }
     }
 }
@@ -286,6 +331,13 @@ mod tests {
             RedisKey::Player { user, channel: item },
             RedisKey::PlayerDeadlines,
             RedisKey::PlayerEvents,
+            RedisKey::Queue { channel: one, part: QueueKeyPart::Order },
+            RedisKey::Queue { channel: one, part: QueueKeyPart::Claims },
+            RedisKey::Queue { channel: one, part: QueueKeyPart::Items },
+            RedisKey::Queue { channel: one, part: QueueKeyPart::Lapsed },
+            RedisKey::Queue { channel: one, part: QueueKeyPart::Playlist },
+            RedisKey::Queue { channel: one, part: QueueKeyPart::Tracks },
+            RedisKey::Queue { channel: one, part: QueueKeyPart::Use },
         ]
     }
 
@@ -316,10 +368,14 @@ mod tests {
                 let requests = named(RedisKey::LimitRequests { policy, subject, rule: "window-60000-6" });
                 let streams = named(RedisKey::LimitStreams { policy, subject });
                 assert_eq!(hashed(&requests), hashed(&streams));
+                let queue = |part| hashed(&named(RedisKey::Queue { channel: policy, part })).to_owned();
+                if !policy.is_empty() && !prefix.contains('{') {
+                    assert!(QueueKeyPart::ALL.map(queue).iter().all(|tag| *tag == queue(QueueKeyPart::Order)));
+                }
                 if prefix.contains('{') {
                     continue;
                 }
-                let is_tagged = |key: &String| key.contains("limit:") || key.contains(":{7}");
+                let is_tagged = |key: &String| ["limit:", "queue:", ":{7}"].iter().any(|tagged| key.contains(tagged));
                 for key in keys(policy, subject).into_iter().map(named).filter(|key| !is_tagged(key)) {
                     assert_eq!(hashed(&key), key, "an id chooses the node");
                 }
@@ -343,6 +399,8 @@ mod tests {
             (RedisKey::Egress { policy: "p", subject: "a:192.0.2.1", period: 7 }, "egress:p:a%3A192.0.2.1:7"),
             (RedisKey::SessionMetadata { id: "123456" }, "session:123456:metadata"),
             (RedisKey::Sessions, "share:sessions"),
+            (RedisKey::Queue { channel: "main", part: QueueKeyPart::Order }, "queue:{main}"),
+            (RedisKey::Queue { channel: "main", part: QueueKeyPart::Items }, "queue:{main}:items"),
             (RedisKey::FilmPositions { shard: 7, user: "u:1" }, "player.films:{7}:u%3A1"),
         ] {
             assert_eq!(key.to_string(), name);

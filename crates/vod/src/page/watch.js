@@ -269,6 +269,8 @@ const on = {
   broke,
   opened() {
     ready = true;
+    // A pause while it was being loaded.
+    if (state === "loading" && video.paused) show("paused");
   },
   stalled() {
     if (state === "buffering") show("reconnecting");

@@ -1,0 +1,137 @@
+//! Bodies and queries of requests, and the views of answers.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+use uuid::Uuid;
+
+use crate::queue::estimate::EstimatedItem;
+use crate::queue::item::ItemSource;
+use crate::service::TrackRequest;
+use server_kit::api::error::Error as ApiError;
+use server_kit::api::id::parse_track;
+use server_kit::api::timestamps::to_rfc3339;
+use server_kit::api::user::{User, UserRole};
+
+/// Longest track whose length can be said: a day.
+const MAX_DURATION_MILLIS: i64 = 86_400_000;
+
+/// Track that is to be queued.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct QueueItemRequest {
+    /// Id of the track, which the caller must be allowed to stream.
+    track_id: String,
+    /// Its length in milliseconds, 1 to 86400000, where the caller's player knows it; it makes estimates better.
+    duration_ms: Option<i64>,
+}
+
+/// Page of the queue.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct QueueQuery {
+    /// Entries of a page, 1 to 100. Default: 50.
+    pub limit: Option<u32>,
+    /// `nextCursor` of the page before.
+    pub cursor: Option<String>,
+}
+
+/// Item that was queued.
+#[derive(Serialize, ToSchema)]
+pub struct QueuedItemResponse {
+    /// Id of the item.
+    #[schema(value_type = String)]
+    item_id: Uuid,
+    /// Its place: 1 is next, 0 is played or made ready.
+    position: u32,
+    /// Seconds until it begins, as far as it can be told: somebody may go before it.
+    eta_seconds: u64,
+}
+
+/// Item of a queue.
+#[derive(Serialize, ToSchema)]
+pub struct QueueItemView {
+    #[schema(value_type = String)]
+    item_id: Uuid,
+    track_id: String,
+    state: ItemState,
+    source: ItemOrigin,
+    /// Its place: 1 is next, 0 is played or made ready.
+    position: u32,
+    /// Seconds until it begins, as far as it can be told.
+    eta_seconds: u64,
+    queued_at: String,
+    /// True for the caller's own items.
+    mine: bool,
+    /// Who has queued it; only admins are told.
+    user_id: Option<String>,
+}
+
+/// State of an item.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+enum ItemState {
+    /// It waits for its turn.
+    Waiting,
+    /// It is played, or made ready for it.
+    Playing,
+}
+
+/// Origin of an item.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+enum ItemOrigin {
+    /// A user has queued it.
+    Request,
+    /// It is of the channel's playlist.
+    Playlist,
+}
+
+impl QueueItemRequest {
+    /// Checks the id and the length.
+    pub fn request(self) -> Result<TrackRequest, ApiError> {
+        let track = parse_track("track_id", &self.track_id)?;
+        let duration = match self.duration_ms {
+            None => None,
+            Some(millis @ 1..=MAX_DURATION_MILLIS) => Some(Duration::from_millis(millis.unsigned_abs())),
+            Some(_) => {
+                return Err(ApiError::unprocessable(format!("`duration_ms` must be 1 to {MAX_DURATION_MILLIS}")));
+            }
+        };
+        Ok(TrackRequest { track, duration })
+    }
+}
+
+impl QueuedItemResponse {
+    /// Returns the answer for an item.
+    pub fn new(queued: &EstimatedItem) -> Self {
+        let EstimatedItem { item, position, eta } = queued;
+        Self { item_id: item.item.id, position: *position, eta_seconds: eta.as_secs() }
+    }
+}
+
+impl QueueItemView {
+    /// Returns the view of an item for a user.
+    pub fn new(queued: EstimatedItem, viewer: &User) -> Self {
+        let EstimatedItem { item, position, eta } = queued;
+        let state = if item.claimed_at.is_some() { ItemState::Playing } else { ItemState::Waiting };
+        let item = item.item;
+        let is_admin = viewer.role() == UserRole::Admin;
+        Self {
+            item_id: item.id,
+            track_id: item.track.as_str().to_owned(),
+            state,
+            source: match item.source {
+                ItemSource::Request => ItemOrigin::Request,
+                ItemSource::Playlist => ItemOrigin::Playlist,
+            },
+            position,
+            eta_seconds: eta.as_secs(),
+            queued_at: to_rfc3339(item.queued_at),
+            mine: item.user == *viewer.id(),
+            user_id: is_admin.then(|| item.user.as_str().to_owned()),
+        }
+    }
+}

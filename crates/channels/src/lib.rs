@@ -1,0 +1,74 @@
+//! Channels: what users want to hear together, in a queue for each channel, VIPs first and nobody starved.
+//!
+//! Owns the queues ([`queue`]), in memory or in Redis, and their API. Knows tracks by what a [`TrackAccess`] says of them, and
+//! nothing of the catalog or the proxy: who may stream a track may have it played. Nothing here is shared between two channels.
+
+mod bodies;
+pub mod channel;
+mod metrics;
+pub mod queue;
+mod routes;
+mod service;
+pub mod settings;
+#[cfg(test)]
+mod tests;
+
+use async_trait::async_trait;
+use http::request::Parts;
+
+pub use routes::routes;
+pub use service::{ChannelService, ChannelServiceParts};
+
+use primitives::ids::TrackId;
+use server_kit::api::error::Error as ApiError;
+use server_kit::api::user::User;
+
+/// Judge of who may have a track played, implemented by the part that streams tracks.
+#[async_trait]
+pub trait TrackAccess: Send + Sync {
+    /// Returns an error that says why `user`, who asks with `request_head`, cannot stream the track.
+    async fn check(&self, id: &TrackId, request_head: &Parts, user: &User) -> Result<(), ApiError>;
+}
+
+/// Reason for which a request cannot be served.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// Redis does not answer: try again.
+    #[error("the queue cannot be read or changed at the moment")]
+    Unavailable,
+    /// No such channel.
+    #[error("there is no such channel")]
+    NoSuchChannel,
+    /// No such item in the queue of this channel.
+    #[error("there is no such item in this channel's queue")]
+    NoSuchItem,
+    /// The item is another user's.
+    #[error("only who has queued an item or an admin may take it out")]
+    NotOwner,
+    /// The track waits, or is played.
+    #[error("the track is in this channel's queue already")]
+    Duplicate,
+    /// The queue is full.
+    #[error("the queue of this channel is full")]
+    ChannelFull,
+    /// The user has queued as much as one may.
+    #[error("as much of yours waits in this channel's queue as may")]
+    UserFull,
+    /// A playlist without tracks, or with too many.
+    #[error("a playlist has 1 to {0} tracks")]
+    PlaylistSize(usize),
+}
+
+impl From<Error> for ApiError {
+    fn from(error: Error) -> Self {
+        let detail = error.to_string();
+        match error {
+            Error::Unavailable => Self::unavailable(detail),
+            Error::NoSuchChannel | Error::NoSuchItem => Self::not_found(detail),
+            Error::NotOwner => Self::forbidden(detail),
+            Error::Duplicate | Error::ChannelFull => Self::conflict(detail),
+            Error::UserFull => Self::too_many(detail, routes::USER_RETRY),
+            Error::PlaylistSize(_) => Self::unprocessable(detail),
+        }
+    }
+}

@@ -1,0 +1,238 @@
+//! Service of channels: their queues, over the store.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use prometheus::Registry;
+use uuid::{NoContext, Timestamp, Uuid};
+
+use crate::channel::ChannelId;
+use crate::metrics::{QueueMetrics, RequestOutcome};
+use crate::queue::estimate::{EstimatedItem, estimate};
+use crate::queue::item::{ItemSource, QueueItem};
+use crate::queue::store::{self, AddOutcome, ClaimRequest, ClaimToken, QueueStore, QueueStoreError, RemoveOutcome};
+use crate::settings::Settings;
+use crate::{Error, TrackAccess};
+use primitives::clock::{Clock, monotonic_now};
+use primitives::failure_log::FailureLog;
+use primitives::ids::{TrackId, UserId};
+use primitives::unix_time::UnixMillis;
+use server_kit::api::user::{User, UserRole};
+use server_kit::redis::Redis;
+
+/// Most tracks of a playlist.
+pub const MAX_PLAYLIST_TRACKS: usize = 2000;
+
+/// Services that channels are started with.
+pub struct ChannelServiceParts {
+    /// The settings.
+    pub settings: Settings,
+    /// Keeps queues, where there are several nodes.
+    pub redis: Option<Redis>,
+    /// Judges who may have a track played.
+    pub tracks: Arc<dyn TrackAccess>,
+    /// The time.
+    pub clock: Clock,
+}
+
+/// Service of channels. Clones share it.
+#[derive(Clone)]
+pub struct ChannelService(Arc<ChannelState>);
+
+/// State of the service.
+struct ChannelState {
+    settings: Settings,
+    store: Arc<dyn QueueStore>,
+    tracks: Arc<dyn TrackAccess>,
+    metrics: QueueMetrics,
+    failures: FailureLog,
+    clock: Clock,
+}
+
+/// Item that was claimed to be played.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClaimedItem {
+    /// The item.
+    pub item: QueueItem,
+    /// Secret by which the claim is renewed and ended.
+    pub token: ClaimToken,
+}
+
+/// Request for a track.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TrackRequest {
+    /// The track.
+    pub track: TrackId,
+    /// Its length, where the user's player knows it.
+    pub duration: Option<Duration>,
+}
+
+impl ChannelService {
+    /// Starts the service.
+    pub fn start(parts: ChannelServiceParts, registry: &Registry) -> Result<Self, prometheus::Error> {
+        let ChannelServiceParts { settings, redis, tracks, clock } = parts;
+        let metrics = QueueMetrics::register(registry)?;
+        let store = store::open(redis);
+        Ok(Self(Arc::new(ChannelState { settings, store, tracks, metrics, failures: FailureLog::default(), clock })))
+    }
+
+    /// Returns the channel of this name.
+    pub fn channel(&self, name: &str) -> Result<ChannelId, Error> {
+        let known = self.0.settings.channels.iter().find(|channel| channel.as_str() == name);
+        known.cloned().ok_or(Error::NoSuchChannel)
+    }
+
+    /// Returns the judge of who may have a track played.
+    pub(crate) fn tracks(&self) -> &dyn TrackAccess {
+        &*self.0.tracks
+    }
+
+    /// Returns the time now.
+    fn now(&self) -> UnixMillis {
+        self.0.clock.unix_millis()
+    }
+
+    /// Queues a track, which the user must be allowed to stream; returns the item with its place.
+    pub async fn add(&self, channel: &ChannelId, request: TrackRequest, user: &User) -> Result<EstimatedItem, Error> {
+        let (state, now) = (&self.0, self.now());
+        let TrackRequest { track, duration } = request;
+        let queue = &state.settings.queue;
+        let item = QueueItem {
+            id: ordered_id(now),
+            track,
+            user: user.id().clone(),
+            source: ItemSource::Request,
+            queued_at: now,
+            turn_at: now - queue.head_start(user.role()),
+            duration,
+        };
+        let outcome = self.answer(state.store.add(channel, &item, queue).await);
+        let (counted, refusal) = match &outcome {
+            Ok(AddOutcome::Added) => (RequestOutcome::Added, None),
+            Ok(AddOutcome::Duplicate) => (RequestOutcome::Duplicate, Some(Error::Duplicate)),
+            Ok(AddOutcome::ChannelFull) => (RequestOutcome::ChannelFull, Some(Error::ChannelFull)),
+            Ok(AddOutcome::UserFull) => (RequestOutcome::UserFull, Some(Error::UserFull)),
+            Err(error) => (RequestOutcome::Unavailable, Some(error.clone())),
+        };
+        state.metrics.count_request(counted);
+        if let Some(refusal) = refusal {
+            return Err(refusal);
+        }
+        let queued = self.list(channel).await?.into_iter().find(|queued| queued.item.item.id == item.id);
+        // It may have been played or taken out meanwhile.
+        let gone = || EstimatedItem {
+            item: store::WaitingItem { item, claimed_at: Some(now) },
+            position: 0,
+            eta: Duration::ZERO,
+        };
+        Ok(queued.unwrap_or_else(gone))
+    }
+
+    /// Returns the items of a channel, those that are played first.
+    pub async fn list(&self, channel: &ChannelId) -> Result<Vec<EstimatedItem>, Error> {
+        let snapshot = self.answer(self.0.store.snapshot(channel).await)?;
+        Ok(estimate(snapshot, &self.0.settings.queue, self.now()))
+    }
+
+    /// Takes an item out for its user, or for an admin; one that is played is skipped.
+    pub async fn remove(&self, channel: &ChannelId, id: Uuid, user: &User) -> Result<(), Error> {
+        let owner = (user.role() != UserRole::Admin).then(|| user.id());
+        match self.answer(self.0.store.remove(channel, id, owner).await)? {
+            RemoveOutcome::Removed => {
+                self.0.metrics.removed.inc();
+                Ok(())
+            }
+            RemoveOutcome::Missing => Err(Error::NoSuchItem),
+            RemoveOutcome::Foreign => Err(Error::NotOwner),
+        }
+    }
+
+    /// Starts a playlist, in place of the one that the channel has; it is played while nothing is requested. Whether `owner` may
+    /// have each track played is asked when its turn comes.
+    pub async fn start_playlist(&self, channel: &ChannelId, tracks: Vec<TrackId>, owner: &UserId) -> Result<(), Error> {
+        if tracks.is_empty() || tracks.len() > MAX_PLAYLIST_TRACKS {
+            return Err(Error::PlaylistSize(MAX_PLAYLIST_TRACKS));
+        }
+        let channel = self.channel(channel.as_str())?;
+        let now = self.now();
+        let item = |track| QueueItem {
+            id: Uuid::nil(),
+            track,
+            user: owner.clone(),
+            source: ItemSource::Playlist,
+            queued_at: now,
+            turn_at: now,
+            duration: None,
+        };
+        let items: Vec<QueueItem> = tracks.into_iter().map(item).collect();
+        self.answer(self.0.store.set_playlist(&channel, &items).await)?;
+        self.0.metrics.playlists.inc();
+        Ok(())
+    }
+
+    /// Ends the playlist of a channel; the track that is played goes on to its end.
+    pub async fn stop_playlist(&self, channel: &ChannelId) -> Result<(), Error> {
+        let channel = self.channel(channel.as_str())?;
+        self.answer(self.0.store.set_playlist(&channel, &[]).await)
+    }
+
+    /// Claims the next item of a channel to play it; it is the caller's for `Settings::queue.claim_lease`.
+    pub async fn claim(&self, channel: &ChannelId) -> Result<Option<ClaimedItem>, Error> {
+        let (state, now) = (&self.0, self.now());
+        let token = ClaimToken(Uuid::new_v4());
+        let until = now + state.settings.queue.claim_lease;
+        let request = ClaimRequest { now, until, token, playlist_item_id: ordered_id(now) };
+        let outcome = self.answer(state.store.claim(channel, request).await)?;
+        state.metrics.returned.inc_by(outcome.returned.into());
+        state.metrics.dropped.inc_by(outcome.dropped.into());
+        if outcome.dropped > 0 {
+            let (channel, items) = (channel.as_str(), outcome.dropped);
+            tracing::warn!(channel, items, "items of a queue were given up: whoever played them has vanished");
+        }
+        let Some(item) = outcome.item else { return Ok(None) };
+        state.metrics.claimed.inc();
+        Ok(Some(ClaimedItem { item, token }))
+    }
+
+    /// Extends a claim; returns false where the item was taken out, or is another's.
+    pub async fn renew(&self, channel: &ChannelId, claimed: &ClaimedItem) -> Result<bool, Error> {
+        let until = self.now() + self.0.settings.queue.claim_lease;
+        self.answer(self.0.store.renew(channel, claimed.item.id, claimed.token, until).await)
+    }
+
+    /// Ends a claim after the item was played, or given up.
+    pub async fn complete(&self, channel: &ChannelId, claimed: &ClaimedItem) -> Result<bool, Error> {
+        self.answer(self.0.store.complete(channel, claimed.item.id, claimed.token).await)
+    }
+
+    /// Ends a claim, and has the item wait again.
+    pub async fn release(&self, channel: &ChannelId, claimed: &ClaimedItem) -> Result<bool, Error> {
+        self.answer(self.0.store.release(channel, claimed.item.id, claimed.token).await)
+    }
+
+    /// Logs a failure of the store, if it is news.
+    fn answer<T>(&self, answer: Result<T, QueueStoreError>) -> Result<T, Error> {
+        let failures = &self.0.failures;
+        match answer {
+            Ok(answer) => {
+                if failures.is_over(monotonic_now()) {
+                    tracing::info!("queues of channels can be read and changed again");
+                }
+                Ok(answer)
+            }
+            Err(error) => {
+                let error = error.to_string();
+                if failures.is_news(&error, monotonic_now()) {
+                    tracing::warn!(error, "queues of channels cannot be read or changed");
+                }
+                Err(Error::Unavailable)
+            }
+        }
+    }
+}
+
+/// Returns an id by which items of one turn are played in the order in which they came.
+fn ordered_id(now: UnixMillis) -> Uuid {
+    let since = now - UnixMillis::EPOCH;
+    Uuid::new_v7(Timestamp::from_unix(NoContext, since.as_secs(), since.subsec_nanos()))
+}

@@ -1,0 +1,243 @@
+//! Schedules in the database; their runs are in [`run_store`](crate::run_store).
+
+use std::time::Duration;
+
+use sqlx::AssertSqlSafe;
+use tokio::time::timeout;
+use uuid::Uuid;
+
+use crate::Error;
+use crate::action::{ActionKind, ScheduledAction};
+use crate::rule::{RuleText, ScheduleTimes};
+use crate::schedule::{Schedule, ScheduleContent};
+use primitives::clock::monotonic_now;
+use primitives::failure_log::{FailureLog, chain, line};
+use primitives::ids::UserId;
+use primitives::unix_time::{UnixMillis, whole_millis};
+use server_kit::database::Database;
+use server_kit::on;
+
+/// Timeout of a query: a pool without a server would wait longer.
+const QUERY_TIMEOUT: Duration = Duration::from_secs(2);
+
+const COLUMNS: &str = "id, user_id, name, action, target, channel_id, timezone, rule, misfire_grace_ms, is_coalesced,
+    enabled, next_run_at, triggered_count, revision, created_at, updated_at";
+/// The count is taken with the insertion; requests at the same moment may exceed it by their number.
+const INSERT: &str = "INSERT INTO schedules (id, user_id, name, action, target, channel_id, timezone, rule,
+        misfire_grace_ms, is_coalesced, enabled, next_run_at, triggered_count, revision, created_at, updated_at)
+    SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, 0, 1, $13, $13
+    WHERE (SELECT COUNT(*) FROM schedules WHERE user_id = $2) < $14
+    RETURNING id";
+const REPLACE: &str =
+    "UPDATE schedules SET name = $3, action = $4, target = $5, channel_id = $6, timezone = $7, rule = $8,
+        misfire_grace_ms = $9, is_coalesced = $10, enabled = $11, next_run_at = $12, updated_at = $13,
+        revision = revision + 1
+    WHERE id = $1 AND revision = $2 RETURNING revision";
+const ENABLE: &str = "UPDATE schedules SET enabled = $3, next_run_at = $4, updated_at = $5, revision = revision + 1
+    WHERE id = $1 AND revision = $2 RETURNING revision";
+const DELETE: &str = "DELETE FROM schedules WHERE id = $1 AND revision = $2 RETURNING id";
+const DELETE_RUNS: &str = "DELETE FROM schedule_runs WHERE schedule_id = $1";
+const NEXT_DUE: &str = "SELECT MIN(next_run_at) FROM schedules WHERE enabled = 1";
+
+/// Row of the table, in the order of [`COLUMNS`].
+#[derive(sqlx::FromRow)]
+struct ScheduleRow {
+    id: String,
+    user_id: String,
+    name: String,
+    action: String,
+    target: String,
+    channel_id: String,
+    timezone: String,
+    rule: String,
+    misfire_grace_ms: i64,
+    is_coalesced: i64,
+    enabled: i64,
+    next_run_at: Option<i64>,
+    triggered_count: i64,
+    revision: i64,
+    created_at: i64,
+    updated_at: i64,
+}
+
+/// Store over the tables `schedules` and `schedule_runs`.
+pub struct ScheduleStore {
+    pub(crate) database: Database,
+    failures: FailureLog,
+}
+
+impl ScheduleStore {
+    /// Creates the store over `database`.
+    pub fn new(database: Database) -> Self {
+        Self { database, failures: FailureLog::default() }
+    }
+
+    /// Adds a schedule; returns false where its owner has `most` already.
+    pub async fn add(&self, new: &Schedule, most: u32) -> Result<bool, Error> {
+        let (content, rule) = (&new.content, rule_json(&new.content));
+        let added = async {
+            on!(&self.database, pool => {
+                let query = sqlx::query_scalar::<_, String>(INSERT).bind(new.id.to_string()).bind(new.user.as_str());
+                let query = query.bind(&content.name).bind(content.action.kind.name()).bind(&content.action.target);
+                let query = query.bind(&content.channel).bind(content.times.zone_name()).bind(&rule);
+                let query = query.bind(whole_millis(content.misfire_grace)).bind(i64::from(content.is_coalesced));
+                let query = query.bind(i64::from(content.enabled)).bind(new.next_run_at.map(UnixMillis::as_millis));
+                query.bind(new.created_at.as_millis()).bind(i64::from(most)).fetch_optional(pool).await
+            })
+        };
+        Ok(self.run(added).await?.is_some())
+    }
+
+    /// Replaces the schedule that has this revision; returns the new one, `None` where it was changed meanwhile.
+    pub async fn replace(
+        &self,
+        id: Uuid,
+        revision: i64,
+        content: &ScheduleContent,
+        next: Option<UnixMillis>,
+        now: UnixMillis,
+    ) -> Result<Option<i64>, Error> {
+        let rule = rule_json(content);
+        let replaced = async {
+            on!(&self.database, pool => {
+                let query = sqlx::query_scalar::<_, i64>(REPLACE).bind(id.to_string()).bind(revision);
+                let query = query.bind(&content.name).bind(content.action.kind.name()).bind(&content.action.target);
+                let query = query.bind(&content.channel).bind(content.times.zone_name()).bind(&rule);
+                let query = query.bind(whole_millis(content.misfire_grace)).bind(i64::from(content.is_coalesced));
+                let query = query.bind(i64::from(content.enabled)).bind(next.map(UnixMillis::as_millis));
+                query.bind(now.as_millis()).fetch_optional(pool).await
+            })
+        };
+        self.run(replaced).await
+    }
+
+    /// Pauses the schedule that has this revision, or goes on with it at `next`; returns false where it was changed meanwhile.
+    pub async fn set_enabled(
+        &self,
+        id: Uuid,
+        revision: i64,
+        enabled: bool,
+        next: Option<UnixMillis>,
+        now: UnixMillis,
+    ) -> Result<bool, Error> {
+        let changed = async {
+            on!(&self.database, pool => {
+                let query = sqlx::query_scalar::<_, i64>(ENABLE).bind(id.to_string()).bind(revision);
+                let query = query.bind(i64::from(enabled)).bind(next.map(UnixMillis::as_millis));
+                query.bind(now.as_millis()).fetch_optional(pool).await
+            })
+        };
+        Ok(self.run(changed).await?.is_some())
+    }
+
+    /// Deletes the schedule that has this revision, and its runs; returns false where it was changed meanwhile.
+    pub async fn delete(&self, id: Uuid, revision: i64) -> Result<bool, Error> {
+        let deleted = async {
+            on!(&self.database, pool => {
+                let mut transaction = pool.begin().await?;
+                let query = sqlx::query_scalar::<_, String>(DELETE).bind(id.to_string()).bind(revision);
+                let is_deleted = query.fetch_optional(&mut *transaction).await?.is_some();
+                if is_deleted {
+                    sqlx::query(DELETE_RUNS).bind(id.to_string()).execute(&mut *transaction).await?;
+                }
+                transaction.commit().await?;
+                Ok(is_deleted)
+            })
+        };
+        self.run(deleted).await
+    }
+
+    /// Returns a schedule.
+    pub async fn get(&self, id: Uuid) -> Result<Option<Schedule>, Error> {
+        let sql = format!("SELECT {COLUMNS} FROM schedules WHERE id = $1");
+        let found = async {
+            on!(&self.database, pool => {
+                let query = sqlx::query_as::<_, ScheduleRow>(AssertSqlSafe(sql)).bind(id.to_string());
+                query.fetch_optional(pool).await
+            })
+        };
+        Ok(self.run(found).await?.and_then(schedule))
+    }
+
+    /// Lists at most `limit` schedules whose ids come after `after`, of one user or of all.
+    pub async fn list(&self, user: Option<&UserId>, after: Option<Uuid>, limit: u32) -> Result<Vec<Schedule>, Error> {
+        let sql = format!(
+            "SELECT {COLUMNS} FROM schedules WHERE id > $1 AND ($2 IS NULL OR user_id = $2) ORDER BY id LIMIT $3"
+        );
+        let listed = async {
+            on!(&self.database, pool => {
+                let query = sqlx::query_as::<_, ScheduleRow>(AssertSqlSafe(sql));
+                let query = query.bind(after.map(|id| id.to_string()).unwrap_or_default());
+                query.bind(user.map(UserId::as_str)).bind(i64::from(limit)).fetch_all(pool).await
+            })
+        };
+        Ok(self.run(listed).await?.into_iter().filter_map(schedule).collect())
+    }
+
+    /// Returns at most `limit` schedules whose instant has come by `now`, the earliest first.
+    pub async fn due(&self, now: UnixMillis, limit: u32) -> Result<Vec<Schedule>, Error> {
+        let sql = format!(
+            "SELECT {COLUMNS} FROM schedules WHERE enabled = 1 AND next_run_at <= $1 ORDER BY next_run_at, id LIMIT $2"
+        );
+        let due = async {
+            on!(&self.database, pool => {
+                let query = sqlx::query_as::<_, ScheduleRow>(AssertSqlSafe(sql)).bind(now.as_millis());
+                query.bind(i64::from(limit)).fetch_all(pool).await
+            })
+        };
+        Ok(self.run(due).await?.into_iter().filter_map(schedule).collect())
+    }
+
+    /// Returns the earliest instant of all schedules.
+    pub async fn next_due(&self) -> Result<Option<UnixMillis>, Error> {
+        let next =
+            async { on!(&self.database, pool => sqlx::query_scalar::<_, Option<i64>>(NEXT_DUE).fetch_one(pool).await) };
+        Ok(self.run(next).await?.map(UnixMillis::new))
+    }
+
+    /// Runs a query within its timeout; a failure is logged.
+    pub(crate) async fn run<T>(&self, query: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, Error> {
+        let reason = match timeout(QUERY_TIMEOUT, query).await {
+            Ok(Ok(found)) => {
+                if self.failures.is_over(monotonic_now()) {
+                    tracing::info!("schedules can be kept and read again");
+                }
+                return Ok(found);
+            }
+            Ok(Err(error)) => line(&chain(&error)).to_owned(),
+            Err(_) => "no answer in time".to_owned(),
+        };
+        if self.failures.is_news(&reason, monotonic_now()) {
+            tracing::warn!(error = reason, "schedules cannot be kept or read: the database does not answer");
+        }
+        Err(Error::Unavailable)
+    }
+}
+
+fn rule_json(content: &ScheduleContent) -> String {
+    serde_json::to_string(content.times.text()).expect("texts have a JSON form")
+}
+
+/// Returns the schedule of a row; `None` for one that another version wrote and this one cannot read.
+fn schedule(row: ScheduleRow) -> Option<Schedule> {
+    let text: RuleText = serde_json::from_str(&row.rule).ok()?;
+    let content = ScheduleContent {
+        name: row.name,
+        action: ScheduledAction { kind: ActionKind::from_name(&row.action)?, target: row.target },
+        channel: row.channel_id,
+        times: ScheduleTimes::parse(&row.timezone, &text).ok()?,
+        misfire_grace: Duration::from_millis(u64::try_from(row.misfire_grace_ms).ok()?),
+        is_coalesced: row.is_coalesced != 0,
+        enabled: row.enabled != 0,
+    };
+    Some(Schedule {
+        id: Uuid::parse_str(&row.id).ok()?,
+        user: UserId::parse(row.user_id)?,
+        content,
+        next_run_at: row.next_run_at.map(UnixMillis::new),
+        triggered_count: row.triggered_count,
+        revision: row.revision,
+        created_at: UnixMillis::new(row.created_at),
+        updated_at: UnixMillis::new(row.updated_at),
+    })
+}

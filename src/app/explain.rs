@@ -1,0 +1,62 @@
+//! Explanations of requests: by the runtime in force, and by one of a configuration that serves nothing.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use url::Url;
+
+use super::{StartError, authenticator, http_client, runtime_settings};
+use crate::config::Settings;
+use crate::proxy::explain;
+use crate::proxy::process::{AccessCheckerFactory, Process};
+use crate::proxy::runtime::Runtime;
+use ::catalog::CatalogMetrics;
+use http_server::acme_challenges::AcmeChallenges;
+use primitives::clock::Clock;
+use primitives::lifecycle::BackgroundTasks;
+use s3::settings::{StoreEndpoint, StoreSettings};
+use s3::signer::Signer;
+use server_kit::api::explain::ExplainRequest;
+use server_kit::limit::RateLimiters;
+use server_kit::limit::metrics::LimitMetrics;
+use server_kit::telemetry::metrics::Metrics;
+
+/// Explains requests by the runtime in force.
+pub fn explainer(runtime: Arc<ArcSwap<Runtime>>) -> ExplainRequest {
+    Arc::new(move |method, url, headers| {
+        let (head, scheme) = explain::request_head(method, url, headers)?;
+        serde_json::to_value(explain::explain(&runtime.load(), head, &scheme)).map_err(|error| error.to_string())
+    })
+}
+
+/// Builds a runtime of `settings` that serves nothing: no store, no database and no socket is opened.
+pub fn idle_runtime(settings: &Settings) -> Result<Runtime, StartError> {
+    let (clock, tasks, metrics) = (Clock::system(), BackgroundTasks::default(), Metrics::new()?);
+    let counters = LimitMetrics::new(metrics.registry())?;
+    let (limiters, _) = RateLimiters::new(&settings.limits, &clock, None, None, &counters);
+    let process = Process {
+        clusters: upstream::cluster::ClusterFactory::new(tasks.clone()),
+        limiters: Arc::new(limiters),
+        catalog: None,
+        access_checkers: AccessCheckerFactory::new(None, http_client()?, CatalogMetrics::new(metrics.registry())?),
+        path_tokens: None,
+        film_verifier: None,
+        revocations: None,
+        film_sessions: None,
+        film_grants: None,
+        film_player_metrics: None,
+        acme_challenges: AcmeChallenges::default(),
+        stream_observer: None,
+        clock: clock.clone(),
+        tasks: tasks.clone(),
+    };
+    let authenticator = Arc::new(authenticator(settings, &clock, &tasks)?);
+    let open_store = |store: &StoreSettings| {
+        let endpoint = match &store.endpoint {
+            StoreEndpoint::Remote(url) => url.clone(),
+            StoreEndpoint::Embedded(_) => Url::parse("http://embedded.invalid/").expect("a constant URL"),
+        };
+        Ok(Arc::new(Signer::new(store.clone(), endpoint, clock.clone())))
+    };
+    Runtime::build(runtime_settings(settings), &Arc::new(process), (authenticator, None), None, open_store)
+}

@@ -1,0 +1,28 @@
+//! Tracks as they are streamed at `/api/v1/tracks/{id}/stream`: whoever may do that may read their lyrics and queue them.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use http::request::Parts;
+use percent_encoding::utf8_percent_encode;
+
+use crate::proxy::inspect::{RequestedObject, StreamInquiry, find_stream_object};
+use crate::proxy::runtime::Runtime;
+use primitives::ids::TrackId;
+use server_kit::api::error::Error;
+use server_kit::api::user::User;
+use server_kit::url_template::UNRESERVED;
+
+/// Finds the object of a track for `user`, who asks with `request_head`; fails as a GET of its stream would.
+pub async fn find_track_object(
+    runtime: &Arc<ArcSwap<Runtime>>,
+    id: &TrackId,
+    request_head: &Parts,
+    user: &User,
+) -> Result<RequestedObject, Error> {
+    let runtime = runtime.load_full();
+    let path = format!("/api/v1/tracks/{}/stream", utf8_percent_encode(id.as_str(), UNRESERVED));
+    let inquiry = StreamInquiry { path: &path, request_head, claims: &user.claims, query_store: false };
+    let found = find_stream_object(&runtime, &inquiry).await;
+    found.map_err(|refused| Error::new(refused.code, refused.detail).with_retry_after(refused.retry_after))
+}
