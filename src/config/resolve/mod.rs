@@ -13,6 +13,7 @@ mod health;
 mod limit;
 mod listener;
 mod lyrics;
+mod modules;
 mod playback;
 mod player;
 mod playlists;
@@ -105,13 +106,7 @@ fn settings(at: &ConfigLocation<'_>, file: &ConfigFile) -> Option<Settings> {
     let positions = positions::positions(&at.key("Positions"), &file.positions, kept);
     let events = events::events(&at.key("Events"), file.events.as_ref());
     let sections = PlaybackSections { database: is_there(&database), events: is_there(&events) };
-    let playback = playback::playback(&at.key("Playback"), file.playback.as_ref(), sections);
-    let lyrics = lyrics::lyrics(&at.key("Lyrics"), file.lyrics.as_ref(), sections.database);
-    let radio = radio::radio(&at.key("Radio"), file.radio.as_ref(), sections.database);
-    let channels = channels::channels(&at.key("Channels"), file.channels.as_ref(), sections.database);
-    let playlists = playlists::playlists(&at.key("Playlists"), file.playlists.as_ref(), sections.database);
-    let schedules = schedules::schedules(&at.key("Schedules"), file.schedules.as_ref(), sections.database);
-    let player = player::player(&at.key("Player"), file.player.as_ref());
+    let modules = modules::modules(at, file, sections);
     let share = share::share(&at.key("Share"), file.share.as_ref(), is_there(&state));
     let vod = vod::vod(&at.key("Vod"), file, !matches!(&positions, Some(None)));
     let films = film_routes::films(&at.key("Vod"), vod.as_ref(), &scope);
@@ -135,13 +130,13 @@ fn settings(at: &ConfigLocation<'_>, file: &ConfigFile) -> Option<Settings> {
         state: state?,
         database: database?,
         positions: positions?,
-        playback: playback?,
-        lyrics: lyrics?,
-        radio: radio?,
-        channels: channels?,
-        playlists: playlists?,
-        schedules: schedules?,
-        player: player?,
+        playback: modules.playback?,
+        lyrics: modules.lyrics?,
+        radio: modules.radio?,
+        channels: modules.channels?,
+        playlists: modules.playlists?,
+        schedules: modules.schedules?,
+        player: modules.player?,
         events: events?,
         share: share?,
         vod: vod?,
