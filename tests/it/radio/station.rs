@@ -121,6 +121,7 @@ impl Station {
     /// Serves again.
     pub fn come_back(&self) {
         self.shared.is_down.store(false, Ordering::SeqCst);
+        self.shared.is_held.store(false, Ordering::SeqCst);
     }
 }
 

@@ -61,8 +61,8 @@ async fn a_killed_node_is_taken_over(database: &str) {
     let client = Client::new(&two, "alice");
     let made = client.create(&yearly(&station)).await;
     let id = id_of(&made);
-    // The station is away: the node has claimed the run, and waits for sound.
-    radio.cut(true);
+    // The station says nothing: the node has claimed the run, and waits for sound.
+    radio.hold();
     let run = json_of(Client::new(&one, "alice").send(Method::POST, &format!("{id}/run"), None).await.is(202));
     assert_eq!(client.history(id).await[0]["state"], "claimed");
     one.signal("KILL").await;
