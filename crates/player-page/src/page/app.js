@@ -3,7 +3,7 @@
 import { PRESETS } from "./audio/presets.js";
 import { Api } from "./api.js";
 import { deck, paint } from "./deck.js";
-import { element } from "./elements.js";
+import { element, shown } from "./elements.js";
 import * as frame from "./frame.js";
 import * as keys from "./keys.js";
 import { Library } from "./library.js";
@@ -30,12 +30,6 @@ const TOKEN = "tidegate.player.token";
 
 /** @type {Record<Panel, (app: App) => unknown>} */
 const PANELS = { queue: queuePanel, sound: soundPanel, lyrics: lyricsPanel };
-
-/**
- * An element that is there while what it belongs to is shown.
- * @param {string} id
- */
-const shown = (id) => document.getElementById(id);
 
 export class App {
   api = new Api(() => this.#signOut());
