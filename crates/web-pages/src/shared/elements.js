@@ -7,3 +7,9 @@
  * @returns {PageElements[Id]}
  */
 export const element = (id) => /** @type {any} */ (document.getElementById(id));
+
+/**
+ * Returns an element that is there only while what it belongs to is shown.
+ * @param {string} id
+ */
+export const shown = (id) => document.getElementById(id);
