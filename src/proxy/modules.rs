@@ -268,7 +268,7 @@ pub fn module_name(path: &str) -> &'static str {
         ("playback", ..) => "players",
         ("lyrics", ..) => "lyrics",
         ("radio", ..) => "radio",
-        ("queue", ..) => "channels",
+        ("queue" | "channels", ..) => "channels",
         ("stream", ..) | ("admin", Some("subscriptions" | "stream-sessions"), _) => "films",
         ("progress", ..) | ("tracks", _, Some("position")) => "positions",
         ("tracks", _, Some("events")) => "playback",
