@@ -5,6 +5,7 @@ mod admin_server;
 mod cache;
 mod catalog;
 mod certificates;
+mod channel_tracks;
 mod channels;
 mod config_source;
 mod embedded;

@@ -112,14 +112,20 @@ pub fn start(
     let (players, player_routes) = players::start(settings, dependencies, events)?;
     modules.extend(player_routes);
     modules.extend(lyrics::start(settings, dependencies, runtime)?);
-    modules.extend(channels::start(settings, dependencies, runtime)?);
+    #[cfg(feature = "share")]
+    let relay = super::share::open(settings, dependencies)?;
+    #[cfg(feature = "share")]
+    let programs = relay.as_ref().map(super::share::programs);
+    #[cfg(not(feature = "share"))]
+    let programs = None;
+    modules.extend(channels::start(settings, dependencies, runtime, programs)?);
     modules.extend(playlists::start(settings, dependencies)?);
     let (radio, radio_routes) = radio::start(settings, dependencies)?;
     modules.extend(radio_routes);
     modules.extend(schedules::start(settings, dependencies, ActionPerformer { players, radio })?);
     modules.extend(tracks);
     #[cfg(feature = "share")]
-    return super::share::start(settings, dependencies, modules);
+    return Ok(super::share::mount(relay, dependencies, modules));
     #[cfg(not(feature = "share"))]
     Ok(StartedModules { routes: server_kit::api::router::modules(modules), active_sessions: None })
 }

@@ -13,6 +13,11 @@ use server_kit::api::error::Error;
 use server_kit::api::user::User;
 use server_kit::url_template::UNRESERVED;
 
+/// Returns the path at which a track is streamed.
+pub fn stream_path(id: &TrackId) -> String {
+    format!("/api/v1/tracks/{}/stream", utf8_percent_encode(id.as_str(), UNRESERVED))
+}
+
 /// Finds the object of a track for `user`, who asks with `request_head`; fails as a GET of its stream would.
 pub async fn find_track_object(
     runtime: &Arc<ArcSwap<Runtime>>,
@@ -21,7 +26,7 @@ pub async fn find_track_object(
     user: &User,
 ) -> Result<RequestedObject, Error> {
     let runtime = runtime.load_full();
-    let path = format!("/api/v1/tracks/{}/stream", utf8_percent_encode(id.as_str(), UNRESERVED));
+    let path = stream_path(id);
     let inquiry = StreamInquiry { path: &path, request_head, claims: &user.claims, query_store: false };
     let found = find_stream_object(&runtime, &inquiry).await;
     found.map_err(|refused| Error::new(refused.code, refused.detail).with_retry_after(refused.retry_after))

@@ -101,6 +101,25 @@ async fn find_stream(runtime: &Arc<Runtime>, inquiry: &StreamInquiry<'_>) -> Res
     Ok(found)
 }
 
+/// Finds the object for this server itself, which has no request: with `claims` as for a token that has no others, without any as for
+/// somebody whose right was judged before.
+pub async fn find_object_for_server(
+    runtime: &Arc<Runtime>,
+    path: &str,
+    claims: Option<&Claims>,
+) -> Result<RequestedObject, StreamRefusal> {
+    let request = Request::get(path).body(()).map_err(|_| ProxyFailure::Internal)?.into_parts().0;
+    let (route, captures) = match runtime.find(&admission::routing_input(&request, &Method::GET))? {
+        RouteLookup::Found(found) => (found.value, found.captures),
+        RouteLookup::MethodNotAllowed(_) | RouteLookup::NotFound => return Err(ProxyFailure::NoRoute.into()),
+    };
+    if let Some(claims) = claims {
+        authorization::check_access(runtime, route, &captures, claims, (&HeaderMap::new(), None)).await?;
+    }
+    let source = ObjectSource::of(&route.handler).ok_or(ProxyFailure::NoRoute)?;
+    Ok(source.find_object(&captures).await?)
+}
+
 /// Finds the object, and the right to it that a URL would carry.
 async fn find_object(
     runtime: &Arc<Runtime>,

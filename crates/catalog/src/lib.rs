@@ -23,6 +23,7 @@ use http::HeaderValue;
 pub use authorization_service::AuthorizationService;
 pub use grants::{Grant, GrantStore};
 pub use metrics::CatalogMetrics;
+pub use track_name::TrackName;
 pub use tracks::{AddOutcome, ImportSummary, LibraryQuery, NewTrack};
 
 use primitives::clock::monotonic_now;

@@ -6,6 +6,8 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
+use crate::channel::ChannelId;
+use crate::player::station::{PlayOutcome, PlayedRecord, StationRecord};
 use crate::queue::estimate::EstimatedItem;
 use crate::queue::item::ItemSource;
 use crate::service::TrackRequest;
@@ -132,6 +134,111 @@ impl QueueItemView {
             queued_at: to_rfc3339(item.queued_at),
             mine: item.user == *viewer.id(),
             user_id: is_admin.then(|| item.user.as_str().to_owned()),
+        }
+    }
+}
+
+/// What a channel does now.
+#[derive(Serialize, ToSchema)]
+pub struct ChannelView {
+    channel: String,
+    /// True where a node plays it.
+    playing: bool,
+    /// Id of the session that is listened to; `listen` gives a ticket for it.
+    session_id: Option<String>,
+    /// What is heard.
+    now: Option<HeardTrackView>,
+}
+
+/// Track that is heard.
+#[derive(Serialize, ToSchema)]
+pub struct HeardTrackView {
+    #[schema(value_type = String)]
+    item_id: Uuid,
+    track_id: String,
+    began_at: String,
+    /// Length in milliseconds, where the file says it.
+    duration_ms: Option<i64>,
+}
+
+/// All channels.
+#[derive(Serialize, ToSchema)]
+pub struct ChannelListView {
+    /// The channels, in the order of the configuration.
+    pub items: Vec<ChannelView>,
+}
+
+/// Item that is over.
+#[derive(Serialize, ToSchema)]
+pub struct PlayedItemView {
+    #[schema(value_type = String)]
+    item_id: Uuid,
+    track_id: String,
+    ended_at: String,
+    /// `played`, `skipped` or `failed`.
+    outcome: &'static str,
+    /// Why it failed.
+    reason: Option<String>,
+}
+
+/// What was played.
+#[derive(Serialize, ToSchema)]
+pub struct HistoryView {
+    /// The last hundred items, the latest first.
+    pub items: Vec<PlayedItemView>,
+}
+
+/// Where a channel is heard.
+#[derive(Serialize, ToSchema)]
+pub struct ListenResponse {
+    session_id: String,
+    /// To be shown as the query's `ticket`; one listener may begin with it.
+    ticket: String,
+    /// Page that plays the channel.
+    listen_url: String,
+    /// Ogg/Opus without end, for players.
+    stream_url: String,
+    /// Seconds in which the ticket can be used; what is open by then goes on.
+    expires_in: u64,
+}
+
+impl ChannelView {
+    /// Returns the view of a channel.
+    pub fn new(channel: &ChannelId, station: Option<StationRecord>) -> Self {
+        let playing = station.is_some();
+        let StationRecord { session, heard } = station.unwrap_or_default();
+        let now = heard.map(|heard| HeardTrackView {
+            item_id: heard.item,
+            track_id: heard.track,
+            began_at: to_rfc3339(heard.began_at),
+            duration_ms: heard.length_ms,
+        });
+        Self { channel: channel.as_str().to_owned(), playing, session_id: session, now }
+    }
+}
+
+impl PlayedItemView {
+    /// Returns the view of an item that is over.
+    pub fn new(played: PlayedRecord) -> Self {
+        let outcome = played.outcome.name();
+        let reason = match played.outcome {
+            PlayOutcome::Failed(reason) => Some(reason),
+            PlayOutcome::Played | PlayOutcome::Skipped => None,
+        };
+        let (item_id, track_id) = (played.item, played.track);
+        Self { item_id, track_id, ended_at: to_rfc3339(played.ended_at), outcome, reason }
+    }
+}
+
+impl ListenResponse {
+    /// Returns the addresses of a session, for a ticket that lasts so long.
+    pub fn new(session_id: String, ticket: String, ttl: Duration) -> Self {
+        Self {
+            listen_url: format!("/listen/{session_id}?ticket={ticket}"),
+            stream_url: format!("/api/v1/share/{session_id}/stream.ogg?ticket={ticket}"),
+            session_id,
+            ticket,
+            expires_in: ttl.as_secs(),
         }
     }
 }

@@ -1,11 +1,14 @@
-//! Channels: what users want to hear together, in a queue for each channel, VIPs first and nobody starved.
+//! Channels: what users want to hear together, in a queue for each channel, VIPs first and nobody starved; and its player.
 //!
-//! Owns the queues ([`queue`]), in memory or in Redis, and their API. Knows tracks by what a [`TrackAccess`] says of them, and
+//! Owns the queues ([`queue`]), in memory or in Redis, their API, and the player of a channel ([`player`]), which decodes and joins
+//! tracks ([`audio`]) and sends them to a session that its [`player::output::ProgramOutput`] opens. Knows tracks by what a [`TrackAccess`] says of them, and
 //! nothing of the catalog or the proxy: who may stream a track may have it played. Nothing here is shared between two channels.
 
+pub mod audio;
 mod bodies;
 pub mod channel;
 mod metrics;
+pub mod player;
 pub mod queue;
 mod routes;
 mod service;
@@ -17,7 +20,7 @@ use async_trait::async_trait;
 use http::request::Parts;
 
 pub use routes::routes;
-pub use service::{ChannelService, ChannelServiceParts};
+pub use service::{ChannelPlayerParts, ChannelService, ChannelServiceParts};
 
 use primitives::ids::TrackId;
 use server_kit::api::error::Error as ApiError;
@@ -48,6 +51,9 @@ pub enum Error {
     /// The track waits, or is played.
     #[error("the track is in this channel's queue already")]
     Duplicate,
+    /// Nothing is heard on the channel.
+    #[error("nothing is played on this channel at the moment")]
+    Silent,
     /// The queue is full.
     #[error("the queue of this channel is full")]
     ChannelFull,
@@ -66,7 +72,7 @@ impl From<Error> for ApiError {
             Error::Unavailable => Self::unavailable(detail),
             Error::NoSuchChannel | Error::NoSuchItem => Self::not_found(detail),
             Error::NotOwner => Self::forbidden(detail),
-            Error::Duplicate | Error::ChannelFull => Self::conflict(detail),
+            Error::Duplicate | Error::ChannelFull | Error::Silent => Self::conflict(detail),
             Error::UserFull => Self::too_many(detail, routes::USER_RETRY),
             Error::PlaylistSize(_) => Self::unprocessable(detail),
         }

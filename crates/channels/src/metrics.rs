@@ -1,7 +1,8 @@
 //! Metrics of channels.
 
-use prometheus::{IntCounter, IntCounterVec, Registry};
+use prometheus::{IntCounter, IntCounterVec, IntGauge, Registry};
 
+use crate::player::station::PlayOutcome;
 use server_kit::telemetry::registration;
 
 /// Outcome of a request to queue an item.
@@ -77,5 +78,40 @@ impl QueueMetrics {
     /// Counts a request.
     pub fn count_request(&self, outcome: RequestOutcome) {
         self.requests.with_label_values(&[outcome.name()]).inc();
+    }
+}
+
+/// Metrics of players.
+#[derive(Clone, Debug)]
+pub struct PlayerMetrics {
+    played: IntCounterVec,
+    /// Channels that this node plays.
+    pub held_channels: IntGauge,
+    /// Tenths of a second in which a track had not come in time, and silence was heard.
+    pub underruns: IntCounter,
+}
+
+impl PlayerMetrics {
+    /// Registers the metrics; fails if a name is taken.
+    pub fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let (played, help) = ("tidegate_channel_tracks_total", "Tracks of channels that are over, by outcome");
+        let metrics = Self {
+            played: registration::counters(registry, played, help, "outcome")?,
+            held_channels: registration::gauge(registry, "tidegate_channels", "Channels that this node plays")?,
+            underruns: registration::counter(
+                registry,
+                "tidegate_channel_underruns_total",
+                "Tenths of a second in which a track of a channel had not come in time",
+            )?,
+        };
+        for outcome in [PlayOutcome::Played, PlayOutcome::Skipped, PlayOutcome::Failed(String::new())] {
+            metrics.played.with_label_values(&[outcome.name()]);
+        }
+        Ok(metrics)
+    }
+
+    /// Counts a track that is over.
+    pub fn count_played(&self, outcome: &PlayOutcome) {
+        self.played.with_label_values(&[outcome.name()]).inc();
     }
 }

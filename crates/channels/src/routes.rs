@@ -9,9 +9,12 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
-use crate::bodies::{QueueItemRequest, QueueItemView, QueueQuery, QueuedItemResponse};
+use crate::bodies::{
+    ChannelListView, ChannelView, HistoryView, ListenResponse, PlayedItemView, QueueItemRequest, QueueItemView,
+    QueueQuery, QueuedItemResponse,
+};
 use crate::queue::estimate::EstimatedItem;
-use crate::service::ChannelService;
+use crate::service::{ChannelService, TICKET_TTL};
 use primitives::unix_time::UnixMillis;
 use server_kit::api::error::Error as ApiError;
 use server_kit::api::extractors::{Json, Path, Query};
@@ -30,6 +33,10 @@ pub fn routes(channels: ChannelService) -> OpenApiRouter {
     OpenApiRouter::new()
         .routes(routes!(add_item, list_items))
         .routes(routes!(delete_item))
+        .routes(routes!(list_channels))
+        .routes(routes!(get_channel))
+        .routes(routes!(history))
+        .routes(routes!(listen))
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         .with_state(channels)
 }
@@ -113,6 +120,67 @@ async fn delete_item(
     let channel = channels.channel(&channel)?;
     channels.remove(&channel, id, &user).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// List the channels, and what is heard on each.
+#[utoipa::path(get, path = "/api/v1/channels", tag = "queue", security(("bearer" = [])), responses(
+    (status = 200, description = "The channels", body = ChannelListView), (status = 401, description = "No valid token"),
+    (status = 503, description = "Cannot be read at the moment; see Retry-After")))]
+async fn list_channels(State(channels): State<ChannelService>, _: User) -> Result<Json<ChannelListView>, ApiError> {
+    let mut items = Vec::with_capacity(channels.channels().len());
+    for channel in channels.channels() {
+        items.push(ChannelView::new(channel, channels.station(channel).await?));
+    }
+    Ok(Json(ChannelListView { items }))
+}
+
+/// Return what is heard on a channel.
+#[utoipa::path(get, path = "/api/v1/channels/{channel}", tag = "queue", security(("bearer" = [])),
+    params(("channel" = String, Path, description = "The channel")), responses(
+        (status = 200, description = "The channel", body = ChannelView), (status = 401, description = "No valid token"),
+        (status = 404, description = "No such channel"),
+        (status = 503, description = "Cannot be read at the moment; see Retry-After")))]
+async fn get_channel(
+    State(channels): State<ChannelService>,
+    _: User,
+    Path(channel): Path<String>,
+) -> Result<Json<ChannelView>, ApiError> {
+    let channel = channels.channel(&channel)?;
+    let station = channels.station(&channel).await?;
+    Ok(Json(ChannelView::new(&channel, station)))
+}
+
+/// Return what was played on a channel, and what could not be.
+#[utoipa::path(get, path = "/api/v1/channels/{channel}/history", tag = "queue", security(("bearer" = [])),
+    params(("channel" = String, Path, description = "The channel")), responses(
+        (status = 200, description = "The history", body = HistoryView), (status = 401, description = "No valid token"),
+        (status = 404, description = "No such channel"),
+        (status = 503, description = "Cannot be read at the moment; see Retry-After")))]
+async fn history(
+    State(channels): State<ChannelService>,
+    _: User,
+    Path(channel): Path<String>,
+) -> Result<Json<HistoryView>, ApiError> {
+    let channel = channels.channel(&channel)?;
+    let items = channels.history(&channel).await?.into_iter().map(PlayedItemView::new).collect();
+    Ok(Json(HistoryView { items }))
+}
+
+/// Return where a channel is heard: a page, and a stream for players, each with a ticket.
+#[utoipa::path(post, path = "/api/v1/channels/{channel}/listen", tag = "queue", security(("bearer" = [])),
+    params(("channel" = String, Path, description = "The channel")), responses(
+        (status = 200, description = "The addresses", body = ListenResponse),
+        (status = 401, description = "No valid token"), (status = 404, description = "No such channel"),
+        (status = 409, description = "Nothing is played on the channel at the moment"),
+        (status = 503, description = "Cannot be told at the moment; see Retry-After")))]
+async fn listen(
+    State(channels): State<ChannelService>,
+    _: User,
+    Path(channel): Path<String>,
+) -> Result<Json<ListenResponse>, ApiError> {
+    let channel = channels.channel(&channel)?;
+    let (session, ticket) = channels.listen(&channel).await?;
+    Ok(Json(ListenResponse::new(session, ticket, TICKET_TTL)))
 }
 
 /// Returns the place of an item in the list: false, when and which for one that is played; true, its turn and which for one that

@@ -7,19 +7,25 @@ use prometheus::Registry;
 use uuid::{NoContext, Timestamp, Uuid};
 
 use crate::channel::ChannelId;
-use crate::metrics::{QueueMetrics, RequestOutcome};
+use crate::metrics::{PlayerMetrics, QueueMetrics, RequestOutcome};
+use crate::player::output::{ProgramOutput, TrackObjects};
+use crate::player::station::{PlayedRecord, StationRecord, StationStore};
+use crate::player::{PLAYER_LEASE, PlayerContext, station_store};
 use crate::queue::estimate::{EstimatedItem, estimate};
 use crate::queue::item::{ItemSource, QueueItem};
 use crate::queue::store::{self, AddOutcome, ClaimRequest, ClaimToken, QueueStore, QueueStoreError, RemoveOutcome};
 use crate::settings::Settings;
-use crate::{Error, TrackAccess};
+use crate::{Error, TrackAccess, player};
 use primitives::clock::{Clock, monotonic_now};
 use primitives::failure_log::FailureLog;
 use primitives::ids::{TrackId, UserId};
+use primitives::lifecycle::BackgroundTasks;
 use primitives::unix_time::UnixMillis;
 use server_kit::api::user::{User, UserRole};
 use server_kit::redis::Redis;
 
+/// Time within which a ticket to a channel's session is used.
+pub const TICKET_TTL: Duration = Duration::from_secs(60);
 /// Most tracks of a playlist.
 pub const MAX_PLAYLIST_TRACKS: usize = 2000;
 
@@ -31,8 +37,20 @@ pub struct ChannelServiceParts {
     pub redis: Option<Redis>,
     /// Judges who may have a track played.
     pub tracks: Arc<dyn TrackAccess>,
+    /// Plays the channels, where there are sessions to play them to.
+    pub player: Option<ChannelPlayerParts>,
+    /// Tasks that graceful shutdown waits for.
+    pub tasks: BackgroundTasks,
     /// The time.
     pub clock: Clock,
+}
+
+/// What the player of channels needs.
+pub struct ChannelPlayerParts {
+    /// Opens tracks.
+    pub objects: Arc<dyn TrackObjects>,
+    /// Opens sessions.
+    pub output: Arc<dyn ProgramOutput>,
 }
 
 /// Service of channels. Clones share it.
@@ -45,6 +63,9 @@ struct ChannelState {
     store: Arc<dyn QueueStore>,
     tracks: Arc<dyn TrackAccess>,
     metrics: QueueMetrics,
+    stations: Arc<dyn StationStore>,
+    output: Option<Arc<dyn ProgramOutput>>,
+    tasks: BackgroundTasks,
     failures: FailureLog,
     clock: Clock,
 }
@@ -70,10 +91,53 @@ pub struct TrackRequest {
 impl ChannelService {
     /// Starts the service.
     pub fn start(parts: ChannelServiceParts, registry: &Registry) -> Result<Self, prometheus::Error> {
-        let ChannelServiceParts { settings, redis, tracks, clock } = parts;
-        let metrics = QueueMetrics::register(registry)?;
-        let store = store::open(redis);
-        Ok(Self(Arc::new(ChannelState { settings, store, tracks, metrics, failures: FailureLog::default(), clock })))
+        let ChannelServiceParts { settings, redis, tracks, player, tasks, clock } = parts;
+        let (metrics, player_metrics) = (QueueMetrics::register(registry)?, PlayerMetrics::register(registry)?);
+        let (store, stations) = (store::open(redis.clone()), station_store::open(redis));
+        let output = player.as_ref().map(|player| Arc::clone(&player.output));
+        let (channels, crossfade, idle_timeout) =
+            (settings.channels.clone(), settings.crossfade, settings.idle_timeout);
+        let failures = FailureLog::default();
+        let state = ChannelState { settings, store, tracks, metrics, stations, output, tasks, failures, clock };
+        let service = Self(Arc::new(state));
+        if let Some(ChannelPlayerParts { objects, output }) = player {
+            let context = PlayerContext {
+                service: service.clone(),
+                objects,
+                output,
+                metrics: player_metrics,
+                crossfade,
+                idle_timeout,
+            };
+            let (context, tasks) = (Arc::new(context), &service.0.tasks);
+            for channel in channels {
+                tasks.spawn(player::run(channel, Arc::clone(&context), tasks.clone()));
+            }
+        }
+        Ok(service)
+    }
+
+    /// Returns all channels.
+    pub fn channels(&self) -> &[ChannelId] {
+        &self.0.settings.channels
+    }
+
+    /// Returns what a channel does; `None` where no node plays it.
+    pub async fn station(&self, channel: &ChannelId) -> Result<Option<StationRecord>, Error> {
+        self.answer(self.0.stations.record(channel).await)
+    }
+
+    /// Returns what was played on a channel, the latest first.
+    pub async fn history(&self, channel: &ChannelId) -> Result<Vec<PlayedRecord>, Error> {
+        self.answer(self.0.stations.history(channel).await)
+    }
+
+    /// Returns the session of a channel, and a ticket with which one listener may begin to hear it.
+    pub async fn listen(&self, channel: &ChannelId) -> Result<(String, String), Error> {
+        let session = self.station(channel).await?.and_then(|station| station.session).ok_or(Error::Silent)?;
+        let output = self.0.output.as_ref().ok_or(Error::Silent)?;
+        let ticket = output.issue_ticket(&session, TICKET_TTL).await.ok_or(Error::Silent)?;
+        Ok((session, ticket))
     }
 
     /// Returns the channel of this name.
@@ -88,7 +152,7 @@ impl ChannelService {
     }
 
     /// Returns the time now.
-    fn now(&self) -> UnixMillis {
+    pub(crate) fn now(&self) -> UnixMillis {
         self.0.clock.unix_millis()
     }
 
@@ -208,6 +272,42 @@ impl ChannelService {
     /// Ends a claim, and has the item wait again.
     pub async fn release(&self, channel: &ChannelId, claimed: &ClaimedItem) -> Result<bool, Error> {
         self.answer(self.0.store.release(channel, claimed.item.id, claimed.token).await)
+    }
+
+    /// Starts a task beside the requests.
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.0.tasks.spawn(task);
+    }
+
+    /// Takes a channel for a node, or extends that; `None` where nobody can tell.
+    pub(crate) async fn hold_station(&self, channel: &ChannelId, token: ClaimToken) -> Option<bool> {
+        self.answer(self.0.stations.hold(channel, token, PLAYER_LEASE).await).ok()
+    }
+
+    /// Gives a channel up; if it fails, the hold of it lapses.
+    pub(crate) async fn let_station_go(&self, channel: &ChannelId, token: ClaimToken) {
+        let _ = self.answer(self.0.stations.let_go(channel, token).await);
+    }
+
+    /// Says what a channel does; if it fails, it is said again soon.
+    pub(crate) async fn set_station(&self, channel: &ChannelId, record: &StationRecord) {
+        let _ = self.answer(self.0.stations.set_record(channel, record, PLAYER_LEASE).await);
+    }
+
+    /// Writes down what was played; a history with a gap is better than a channel that stops.
+    pub(crate) async fn add_played(&self, channel: &ChannelId, played: &PlayedRecord) {
+        let _ = self.answer(self.0.stations.add_played(channel, played).await);
+    }
+
+    /// Returns true where an item is claimed.
+    pub(crate) async fn has_claims(&self, channel: &ChannelId) -> bool {
+        let snapshot = self.answer(self.0.store.snapshot(channel).await);
+        snapshot.is_ok_and(|snapshot| snapshot.items.first().is_some_and(|item| item.claimed_at.is_some()))
+    }
+
+    /// Returns the time for which a claim lasts unless it is renewed.
+    pub(crate) fn claim_lease(&self) -> Duration {
+        self.0.settings.queue.claim_lease
     }
 
     /// Logs a failure of the store, if it is news.

@@ -12,6 +12,10 @@ pub struct Settings {
     pub channels: Vec<ChannelId>,
     /// Rules of each channel's queue.
     pub queue: QueueSettings,
+    /// Time for which the end of a track and the beginning of the next are heard together.
+    pub crossfade: Duration,
+    /// Time without tracks after which a channel's session ends.
+    pub idle_timeout: Duration,
 }
 
 /// Rules of a queue.
@@ -42,7 +46,12 @@ pub struct QueueLimits {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { channels: vec![ChannelId::main()], queue: QueueSettings::default() }
+        Self {
+            channels: vec![ChannelId::main()],
+            queue: QueueSettings::default(),
+            crossfade: Duration::from_secs(3),
+            idle_timeout: Duration::from_secs(300),
+        }
     }
 }
 

@@ -10,6 +10,7 @@
 mod access;
 mod audio;
 mod metrics;
+mod program;
 mod recent_addresses;
 mod recording;
 mod refusal;
@@ -25,6 +26,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use program::{PROGRAM_SAMPLE_RATE, ProgramHost, ProgramRefused, ProgramSong};
 pub use recording::RecordingUploader;
 pub use transport::{routes, second_path};
 

@@ -5,8 +5,8 @@ use serde::Deserialize;
 
 use crate::config::value::{ByteSize, ConfigFlag, ConfigText, TimeSpan};
 
-/// Queues of tracks that users want to hear together, one for each channel, at `/api/v1/queue`. They are kept in Redis (`State`),
-/// or in memory for one node.
+/// Queues of tracks that users want to hear together, one for each channel, at `/api/v1/queue`, kept in Redis (`State`), or
+/// in memory for one node; and played to a session each where there is `Share`.
 #[derive(Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "PascalCase")]
 pub struct Channels {
@@ -30,4 +30,9 @@ pub struct Channels {
     pub typical_duration: Option<TimeSpan>,
     /// How long an item is kept for a node that plays it and says nothing, `3s` to `10m`. Default: `15s`.
     pub claim_lease: Option<TimeSpan>,
+    /// How long the end of a track and the beginning of the next are heard together, `0s` to `12s`; `0s` joins them without a gap.
+    /// Default: `3s`.
+    pub crossfade: Option<TimeSpan>,
+    /// When the session of a channel ends that has nothing to play, `1s` to `1d`. Default: `5m`.
+    pub idle_timeout: Option<TimeSpan>,
 }

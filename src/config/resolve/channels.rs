@@ -19,7 +19,7 @@ const DAY: Duration = Duration::from_secs(86_400);
 /// Resolves channels; `Some(None)` if there are none. `has_database` is true if there is something that knows tracks.
 pub fn channels(at: &ConfigLocation<'_>, raw: Option<&file::Channels>, has_database: bool) -> Option<Option<Settings>> {
     let Some(raw) = raw.filter(|raw| raw.enabled.is_none_or(|flag| flag.0)) else { return Some(None) };
-    let default = QueueSettings::default();
+    let (default, sound) = (QueueSettings::default(), Settings::default());
     let names = names(at, raw.names.as_deref());
     let vip = at.key("VipHeadStart").span(raw.vip_head_start, default.vip_head_start, Duration::ZERO, DAY);
     let admin = at.key("AdminHeadStart").span(raw.admin_head_start, default.admin_head_start, Duration::ZERO, DAY);
@@ -30,6 +30,8 @@ pub fn channels(at: &ConfigLocation<'_>, raw: Option<&file::Channels>, has_datab
     let user_bytes = cache::size(&at.key("MaxSizePerUser"), raw.max_size_per_user, of_user.bytes, 1 << 10, 16 << 20);
     let typical = at.key("TypicalDuration").span(raw.typical_duration, default.typical_duration, SECOND, DAY);
     let lease = at.key("ClaimLease").span(raw.claim_lease, default.claim_lease, 3 * SECOND, 600 * SECOND);
+    let crossfade = at.key("Crossfade").span(raw.crossfade, sound.crossfade, Duration::ZERO, 12 * SECOND);
+    let idle_timeout = at.key("IdleTimeout").span(raw.idle_timeout, sound.idle_timeout, SECOND, DAY);
     if !has_database {
         let problem = ConfigProblem::new("there is no catalogue whose tracks could be queued");
         at.report(problem.help("add `Database: { Url: \"sqlite://data/tidegate.db\" }`"));
@@ -43,7 +45,7 @@ pub fn channels(at: &ConfigLocation<'_>, raw: Option<&file::Channels>, has_datab
         typical_duration: typical?,
         claim_lease: lease?,
     };
-    Some(Some(Settings { channels: names?, queue }))
+    Some(Some(Settings { channels: names?, queue, crossfade: crossfade?, idle_timeout: idle_timeout? }))
 }
 
 fn names(at: &ConfigLocation<'_>, raw: Option<&[ConfigText]>) -> Option<Vec<ChannelId>> {

@@ -123,7 +123,7 @@ fn what_the_shipped_file_calls_a_default_is_one() {
         ("Radio", &["AllowedNetworks", "MaxStations", "MaxUpstreams", "MaxListeners", "MaxListenersPerUser"]),
         ("Radio", &["Linger", "OfflineTimeout", "TicketTtl"]),
         ("Channels", &["Names", "VipHeadStart", "AdminHeadStart", "MaxItems", "MaxItemsPerUser", "MaxSize"]),
-        ("Channels", &["MaxSizePerUser", "TypicalDuration", "ClaimLease"]),
+        ("Channels", &["MaxSizePerUser", "TypicalDuration", "ClaimLease", "Crossfade", "IdleTimeout"]),
         ("Playlists", &["MaxPlaylistsPerUser", "MaxItems", "MaxSize"]),
         ("Schedules", &["MaxSchedulesPerUser", "MinInterval", "MisfireGrace", "Lease", "HistoryFor"]),
         ("Share", &["MaxSessions", "Buffer", "Timeout", "AllowLocalhost", "Compatibility"]),

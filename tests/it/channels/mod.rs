@@ -2,6 +2,7 @@
 
 mod contract;
 mod isolation;
+mod playing;
 mod refusals;
 mod store;
 

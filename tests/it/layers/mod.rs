@@ -108,6 +108,7 @@ const MODULES: &[(&str, &str)] = &[
         access:       refusal token_bucket
         tickets:      refusal session
         thumbnails:   session
+        program:      Relay audio refusal session tickets
         audio:        metrics
         session:      audio metrics recent_addresses recording refusal replication thumbnails tickets token_bucket
         recording:    audio metrics session settings
@@ -135,6 +136,7 @@ const ADAPTERS: &[(&str, &[&str])] = &[
             "crates/server-kit/src/limit/egress_store.rs",
             "crates/server-kit/src/limit/shared_limits.rs",
             "crates/catalog/src/api/stream_url_cache.rs",
+            "crates/channels/src/player/station_store/redis.rs",
             "crates/channels/src/queue/store/redis.rs",
             "crates/playback/src/player/event_relay.rs",
             "crates/playback/src/player/store/redis.rs",

@@ -174,10 +174,16 @@ pub enum QueueKeyPart {
     Lapsed,
     /// The playlist.
     Playlist,
+    /// The node that plays the channel.
+    Player,
+    /// What it plays.
+    Station,
+    /// What was played.
+    History,
 }
 
 impl QueueKeyPart {
-    /// All parts, in the order in which scripts take their keys.
+    /// Parts of the queue itself, in the order in which scripts take their keys.
     pub const ALL: [Self; 7] =
         [Self::Order, Self::Items, Self::Claims, Self::Tracks, Self::Use, Self::Lapsed, Self::Playlist];
 
@@ -190,6 +196,9 @@ impl QueueKeyPart {
             Self::Use => ":use",
             Self::Lapsed => ":lapsed",
             Self::Playlist => ":playlist",
+            Self::Player => ":player",
+            Self::Station => ":station",
+            Self::History => ":history",
         }
     }
 }
@@ -338,6 +347,9 @@ mod tests {
             RedisKey::Queue { channel: one, part: QueueKeyPart::Playlist },
             RedisKey::Queue { channel: one, part: QueueKeyPart::Tracks },
             RedisKey::Queue { channel: one, part: QueueKeyPart::Use },
+            RedisKey::Queue { channel: one, part: QueueKeyPart::Player },
+            RedisKey::Queue { channel: one, part: QueueKeyPart::Station },
+            RedisKey::Queue { channel: one, part: QueueKeyPart::History },
         ]
     }
 

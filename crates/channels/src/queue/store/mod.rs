@@ -150,4 +150,4 @@ pub fn open(redis: Option<Redis>) -> Arc<dyn QueueStore> {
 }
 
 /// Longest time that a store's answer may take: somebody waits for it.
-const COMMAND_TIMEOUT: Duration = Duration::from_secs(1);
+pub(crate) const COMMAND_TIMEOUT: Duration = Duration::from_secs(1);

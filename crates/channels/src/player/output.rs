@@ -1,0 +1,60 @@
+//! Ports of the player: where tracks come from, and where the sound goes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use crate::audio::object::{TrackObject, TrackObjectError};
+use crate::queue::item::QueueItem;
+
+/// Track that is open.
+pub struct OpenedTrack {
+    /// Its object.
+    pub object: Arc<dyn TrackObject>,
+    /// Title that listeners see.
+    pub title: String,
+}
+
+/// Opener of tracks, implemented by the part that streams them.
+#[async_trait]
+pub trait TrackObjects: Send + Sync {
+    /// Opens the track of an item. The right of who has requested it was judged then; that of a playlist's owner is judged here.
+    async fn open(&self, item: &QueueItem) -> Result<OpenedTrack, TrackObjectError>;
+}
+
+/// The session has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the session has ended")]
+pub struct ProgramEnded;
+
+/// No session can be opened at the moment.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct ProgramUnavailable(pub String);
+
+/// Opener of sessions that people listen to.
+#[async_trait]
+pub trait ProgramOutput: Send + Sync {
+    /// Opens a session.
+    async fn open(&self) -> Result<Box<dyn Program>, ProgramUnavailable>;
+
+    /// Returns a ticket with which somebody may begin to listen to a session within `ttl`; `None` where it has ended.
+    async fn issue_ticket(&self, session: &str, ttl: Duration) -> Option<String>;
+}
+
+/// Session of a channel.
+#[async_trait]
+pub trait Program: Send {
+    /// Returns the session's id.
+    fn session(&self) -> String;
+
+    /// Sends the next samples: interleaved stereo at [`crate::audio::SAMPLE_RATE`].
+    fn send(&mut self, samples: &[f32]) -> Result<(), ProgramEnded>;
+
+    /// Says what is heard, and how far it is.
+    fn announce(&mut self, title: &str, elapsed: Duration, length: Duration);
+
+    /// Ends the session.
+    async fn end(self: Box<Self>);
+}

@@ -1,0 +1,109 @@
+//! Tracks for channels: who may queue one, and its object for the player, by the engine that serves it to everybody else.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use async_trait::async_trait;
+use bytes::{Bytes, BytesMut};
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, Method, header};
+use serde_json::{Map, Value};
+
+use super::streamed_tracks::{find_track_object, stream_path};
+use crate::proxy::inspect::{RequestedObject, find_object_for_server};
+use crate::proxy::runtime::Runtime;
+use ::channels::TrackAccess;
+use ::channels::audio::object::{TrackObject, TrackObjectError};
+use ::channels::player::output::{OpenedTrack, TrackObjects};
+use ::channels::queue::item::{ItemSource, QueueItem};
+use catalog::TrackName;
+use object_engine::{AttemptStats, ObjectResponse, RequestPlan};
+use primitives::ids::TrackId;
+use server_kit::api::error::Error;
+use server_kit::api::user::User;
+use server_kit::auth::Claims;
+
+/// Bytes that the engine makes ready at a time.
+const PIECE: usize = 64 << 10;
+
+/// Tracks that are streamed.
+pub struct StreamedTracks(pub Arc<ArcSwap<Runtime>>);
+
+#[async_trait]
+impl TrackAccess for StreamedTracks {
+    async fn check(&self, id: &TrackId, request_head: &Parts, user: &User) -> Result<(), Error> {
+        find_track_object(&self.0, id, request_head, user).await.map(drop)
+    }
+}
+
+#[async_trait]
+impl TrackObjects for StreamedTracks {
+    async fn open(&self, item: &QueueItem) -> Result<OpenedTrack, TrackObjectError> {
+        // Who has requested a track was judged then, by the token. The owner of a playlist has none here.
+        let owner = (item.source == ItemSource::Playlist).then(|| {
+            let subject = Value::from(item.user.as_str());
+            Claims { subject: item.user.clone(), map: Map::from_iter([("sub".to_owned(), subject)]) }
+        });
+        let found = find_object_for_server(&self.0.load_full(), &stream_path(&item.track), owner.as_ref()).await;
+        let object = found.map_err(|refused| TrackObjectError(refused.detail.into_owned()))?;
+        let headers = ask(&object, &Method::HEAD, &HeaderMap::new()).await?.headers;
+        let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
+        let size = text(header::CONTENT_LENGTH).and_then(|text| text.parse().ok());
+        let size = size.ok_or_else(|| TrackObjectError("the store does not say how long it is".to_owned()))?;
+        let title = TrackName::of_key(object.key()).title;
+        let etag = headers.get(header::ETAG).cloned();
+        Ok(OpenedTrack { object: Arc::new(StoredTrack { object, size, etag }), title })
+    }
+}
+
+/// Object of a track in the store.
+struct StoredTrack {
+    object: RequestedObject,
+    size: u64,
+    etag: Option<HeaderValue>,
+}
+
+#[async_trait]
+impl TrackObject for StoredTrack {
+    fn size(&self) -> u64 {
+        self.size
+    }
+
+    fn extension(&self) -> Option<&str> {
+        let file = self.object.key().rsplit('/').next()?;
+        file.rsplit_once('.').map(|(_, extension)| extension)
+    }
+
+    async fn read(&self, offset: u64, length: u64) -> Result<Bytes, TrackObjectError> {
+        let mut headers = HeaderMap::new();
+        let range = format!("bytes={offset}-{}", (offset + length).saturating_sub(1));
+        headers.insert(header::RANGE, range.parse().map_err(|_| TrackObjectError("no range".to_owned()))?);
+        if let Some(etag) = self.etag.clone().filter(|etag| !etag.as_bytes().starts_with(b"W/")) {
+            headers.insert(header::IF_MATCH, etag);
+        }
+        let Some(mut body) = ask(&self.object, &Method::GET, &headers).await?.body else {
+            return Err(TrackObjectError("the store sent nothing".to_owned()));
+        };
+        let length = usize::try_from(length).unwrap_or(usize::MAX);
+        let mut bytes = BytesMut::new();
+        while body.fill(PIECE, false).await.map_err(|error| TrackObjectError(error.to_string()))? {
+            let rest = length - bytes.len();
+            let piece = body.available();
+            bytes.extend_from_slice(&piece[..piece.len().min(rest)]);
+            if bytes.len() == length {
+                break;
+            }
+        }
+        Ok(bytes.freeze())
+    }
+}
+
+async fn ask(
+    object: &RequestedObject,
+    method: &Method,
+    headers: &HeaderMap,
+) -> Result<ObjectResponse, TrackObjectError> {
+    let plan = RequestPlan::from_request(method, headers, PIECE);
+    let answer = object_engine::serve_object(&object.origin, &plan, object.key(), &mut AttemptStats::default()).await;
+    answer.map_err(|error| TrackObjectError(error.to_string()))
+}
