@@ -72,7 +72,7 @@ impl Language for Spanish {
     }
 
     fn year_phrase(&self, s: &str) -> String {
-        format!("{s}")
+        s.to_string()
     }
 
     fn day_phrase(&self, s: &str) -> String {

@@ -71,6 +71,10 @@ fn each_language_has_its_own_sentence() {
     ] {
         assert_eq!(said(&cron(text)), expected, "{text}");
     }
+}
+
+#[test]
+fn rules_without_cron_have_a_sentence_in_each_language_too() {
     let daily = RuleText { recurrence: Some("daily".into()), time: Some("18:30".into()), ..RuleText::default() };
     let expected = ["At 18:30, every day.", "В 18:30, каждый день.", "О 18:30, щодня.", "A las 18:30, cada día."];
     assert_eq!(said(&times(&daily)), expected);
