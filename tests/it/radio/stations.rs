@@ -38,13 +38,8 @@ async fn holds(config: &Value) {
     ] {
         assert_eq!(first[member], expected, "{member}");
     }
-    // The address may hold a key: it is shown to administrators alone.
     assert_eq!(first["url"], json!(station.url("/live.mp3")));
-    let mut hers = first.clone();
-    hers["url"] = Value::Null;
-    assert_eq!(user.get(&format!("streams/{}", id_of(&first))).await, hers);
-    assert_eq!(user.play(id_of(&first)).await["station"]["url"], Value::Null);
-    assert_eq!(admin.get("streams").await["items"][0]["url"], first["url"]);
+    its_address_is_shown_to_administrators_alone(&first, &admin, &user).await;
     let shoutcast = admin.add("Two", &station.url("/shoutcast")).await;
     assert_eq!((&shoutcast["icy_name"], &shoutcast["bitrate_kbps"]), (&json!("Café"), &json!(128)));
     let by_m3u = json!({ "name": "Jazz 100%", "url": station.url("/listen.m3u"), "genre": "JAZZ", "country": "de" });
@@ -56,11 +51,6 @@ async fn holds(config: &Value) {
         let page = user.get(&format!("streams{query}")).await;
         page["items"].as_array().expect("items").iter().map(|item| item["name"].clone()).collect::<Vec<_>>()
     };
-    assert!(
-        user.get("streams").await["items"]
-            .as_array()
-            .is_some_and(|items| items.iter().all(|item| item["url"].is_null()))
-    );
     assert_eq!(names("").await, ["One", "Two", "Jazz 100%", "Moved"]);
     assert_eq!(names("?genre=jazz").await, ["One", "Jazz 100%"]);
     assert_eq!(names("?genre=jazz&country=fr").await, ["One"]);
@@ -87,6 +77,16 @@ async fn holds(config: &Value) {
     let gate = Gate::start(config).await;
     let left = Client::new(&gate, "alice").get("streams").await;
     assert_eq!(left["items"].as_array().map(Vec::len), Some(3), "the list outlives the process");
+}
+
+/// The address of a station may hold a key.
+async fn its_address_is_shown_to_administrators_alone(station: &Value, admin: &Client, user: &Client) {
+    let mut without = station.clone();
+    without["url"] = Value::Null;
+    assert_eq!(user.get(&format!("streams/{}", id_of(station))).await, without);
+    assert_eq!(user.play(id_of(station)).await["station"]["url"], Value::Null);
+    assert_eq!(admin.get("streams").await["items"][0]["url"], station["url"]);
+    assert_eq!(user.get("streams").await["items"][0]["url"], Value::Null);
 }
 
 /// By its own address however that is written, by another that leads to it, and by a playlist.

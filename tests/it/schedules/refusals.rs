@@ -2,6 +2,15 @@
 
 use super::*;
 
+/// A yearly schedule with these members in place of its own.
+fn yearly_with(station: &str, members: &Value) -> Value {
+    let mut body = yearly(station);
+    for (name, value) in members.as_object().expect("members") {
+        body[name] = value.clone();
+    }
+    body
+}
+
 #[tokio::test]
 async fn what_is_no_schedule_is_refused_and_nothing_is_kept() {
     let (folder, radio) = (TempFolder::new("schedules"), Station::start().await);
@@ -10,13 +19,7 @@ async fn what_is_no_schedule_is_refused_and_nothing_is_kept() {
     let gate = Gate::start(&config).await;
     let station = add(&gate, &radio).await;
     let client = Client::new(&gate, "alice");
-    let with = |members: Value| {
-        let mut body = yearly(&station);
-        for (name, value) in members.as_object().expect("members") {
-            body[name] = value.clone();
-        }
-        body
-    };
+    let with = |members: Value| yearly_with(&station, &members);
     let rule = |members: Value| {
         let mut body = with(members);
         body.as_object_mut().expect("members").remove("cron");
