@@ -1,7 +1,7 @@
 //! Player of a channel: the queue's next item to a session that people listen to, one node at a time.
 //!
 //! Each node tries to hold each channel; whoever holds it plays. Two parts run side by side, so that a store that is slow to answer
-//! never holds the sound up: [`control`] claims items, renews what is held and writes down what was played; [`desk`] mixes and sends
+//! never holds the sound up: `control` claims items, renews what is held and writes down what was played; `desk` mixes and sends
 //! ten times a second.
 
 mod control;
