@@ -63,12 +63,7 @@ pub fn run(args: &CheckArgs) -> ExitCode {
 
 /// Asks what `settings` name and prints a line for each; returns true where all answered.
 fn tell_probes(settings: &Settings) -> bool {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let answers = match runtime {
-        Ok(runtime) => runtime.block_on(probe::probe(settings)).map_err(|error| error.to_string()),
-        Err(error) => Err(error.to_string()),
-    };
-    let answers = match answers {
+    let answers = match super::block_on(probe::probe(settings)) {
         Ok(answers) => answers,
         Err(error) => {
             super::say(&mut std::io::stderr(), &format!("tidegate check: {error}"));

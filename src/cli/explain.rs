@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use http::{HeaderName, HeaderValue, Method};
 
-use super::{BAD_CONFIGURATION, refuse, say};
+use super::{BAD_CONFIGURATION, block_on, refuse, say};
 use crate::app::explain::idle_runtime;
 use crate::config;
 use crate::proxy::explain::{
@@ -48,13 +48,8 @@ pub fn run(args: &ExplainArgs) -> ExitCode {
         Err(report) => return refuse(&report),
     };
     // The clusters' connections want a runtime, though none is opened.
-    let told = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| error.to_string())
-        .and_then(|tokio| tokio.block_on(async { idle_runtime(&settings).map_err(|error| error.to_string()) }))
-        .map(|runtime| explain(&runtime, head, &scheme));
-    match told {
+    let runtime = block_on(async { idle_runtime(&settings) });
+    match runtime.map(|runtime| explain(&runtime, head, &scheme)) {
         Ok(told) if args.json => match serde_json::to_string_pretty(&told) {
             Ok(text) => say(&mut stdout(), &text),
             Err(error) => say(&mut stderr(), &format!("tidegate explain: {error}")),

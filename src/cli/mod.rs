@@ -112,6 +112,12 @@ pub fn main() -> ExitCode {
     }
 }
 
+/// Runs `future` to its end on this thread; errors are in words for the operator.
+fn block_on<T, E: std::fmt::Display>(future: impl Future<Output = Result<T, E>>) -> Result<T, String> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.map_err(|error| error.to_string())?.block_on(future).map_err(|error| error.to_string())
+}
+
 /// Prints the problems of a configuration.
 fn refuse(report: &crate::config::ProblemReport) -> ExitCode {
     say(&mut std::io::stderr(), &report.to_string());

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use url::Url;
 
-use super::{BAD_CONFIGURATION, say};
+use super::{BAD_CONFIGURATION, block_on, say};
 use crate::config;
 
 /// Timeout of the whole exchange.
@@ -76,12 +76,7 @@ pub fn run(args: &PurgeArgs) -> ExitCode {
             return ExitCode::from(BAD_CONFIGURATION);
         }
     };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let outcome = match runtime {
-        Ok(runtime) => runtime.block_on(ask(args, token.as_ref().map(primitives::secret::Secret::expose))),
-        Err(error) => Err(error.to_string()),
-    };
-    match outcome {
+    match block_on(ask(args, token.as_ref().map(primitives::secret::Secret::expose))) {
         Ok(said) => {
             say(&mut stdout(), &said);
             ExitCode::SUCCESS

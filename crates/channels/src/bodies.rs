@@ -14,7 +14,7 @@ use crate::service::TrackRequest;
 use server_kit::api::error::Error as ApiError;
 use server_kit::api::id::parse_track;
 use server_kit::api::timestamps::to_rfc3339;
-use server_kit::api::user::{User, UserRole};
+use server_kit::api::user::User;
 
 /// Longest track whose length can be said: a day.
 const MAX_DURATION_MILLIS: i64 = 86_400_000;
@@ -120,7 +120,7 @@ impl QueueItemView {
         let EstimatedItem { item, position, eta } = queued;
         let state = if item.claimed_at.is_some() { ItemState::Playing } else { ItemState::Waiting };
         let item = item.item;
-        let is_admin = viewer.role() == UserRole::Admin;
+        let is_admin = viewer.is_admin();
         Self {
             item_id: item.id,
             track_id: item.track.as_str().to_owned(),

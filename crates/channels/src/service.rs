@@ -21,7 +21,7 @@ use primitives::failure_log::FailureLog;
 use primitives::ids::{TrackId, UserId};
 use primitives::lifecycle::BackgroundTasks;
 use primitives::unix_time::UnixMillis;
-use server_kit::api::user::{User, UserRole};
+use server_kit::api::user::User;
 use server_kit::redis::Redis;
 
 /// Time within which a ticket to a channel's session is used.
@@ -200,7 +200,7 @@ impl ChannelService {
 
     /// Takes an item out for its user, or for an admin; one that is played is skipped.
     pub async fn remove(&self, channel: &ChannelId, id: Uuid, user: &User) -> Result<(), Error> {
-        let owner = (user.role() != UserRole::Admin).then(|| user.id());
+        let owner = (!user.is_admin()).then(|| user.id());
         match self.answer(self.0.store.remove(channel, id, owner).await)? {
             RemoveOutcome::Removed => {
                 self.0.metrics.removed.inc();

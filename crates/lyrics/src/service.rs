@@ -27,7 +27,7 @@ use primitives::lifecycle::BackgroundTasks;
 use primitives::loading_cache::LoadingCache;
 use primitives::unix_time::UnixMillis;
 use prometheus::Registry;
-use server_kit::api::user::{User, UserRole};
+use server_kit::api::user::User;
 use server_kit::database::Database;
 
 /// Memory for questions that are under way and the last answers to them, in bytes.
@@ -206,7 +206,7 @@ impl LyricsService {
 
 /// Returns true if the user may set the lyrics of a track.
 pub fn may_edit(track: &LyricsTrack, user: &User) -> bool {
-    user.role() == UserRole::Admin || track.owner.as_deref() == Some(user.id().as_str())
+    user.is_admin() || track.owner.as_deref() == Some(user.id().as_str())
 }
 
 impl LyricsState {

@@ -12,11 +12,10 @@ use uuid::Uuid;
 use crate::bodies::{AppendRequest, ExportQuery, ImportQuery, ListQuery, MAX_NAME_BYTES, PlaylistRequest};
 use crate::formats::PlaylistFormat;
 use crate::playlist::Playlist;
-use crate::service::{PlaylistService, is_admin};
+use crate::service::PlaylistService;
 use crate::view::{ImportView, PlaylistSummary, PlaylistView};
 use server_kit::api::error::Error as ApiError;
 use server_kit::api::extractors::{Json, Path, Query};
-use server_kit::api::id;
 use server_kit::api::pagination::{Page, PageLimits, decode_cursor};
 use server_kit::api::plain_text::parse_line;
 use server_kit::api::revision::{IfMatch, revision_tag};
@@ -96,11 +95,8 @@ async fn list(
 ) -> Result<Json<Page<PlaylistSummary>>, ApiError> {
     let limit = PAGES.limit(query.limit)?;
     let after = decode_cursor(query.cursor.as_deref(), |text| Uuid::parse_str(&text).ok())?;
-    let of_user = query.user_id.map(|text| id::parse_user("user_id", &text)).transpose()?;
-    if of_user.as_ref().is_some_and(|of_user| of_user != user.id()) && !is_admin(&user) {
-        return Err(ApiError::forbidden("playlists of other users are listed to administrators alone"));
-    }
-    let found = playlists.list(&user, of_user.as_ref(), after, u32::from(limit) + 1).await?;
+    let of_user = user.listed_user(query.user_id.as_deref(), "playlists")?;
+    let found = playlists.list(of_user.as_ref(), after, u32::from(limit) + 1).await?;
     let page = Page::from_lookahead(found, limit, |head| head.id.to_string());
     Ok(Json(page.map(PlaylistSummary::new)))
 }

@@ -18,7 +18,7 @@ use primitives::clock::Clock;
 use primitives::ids::UserId;
 use primitives::unix_time::UnixMillis;
 use server_kit::api::revision::is_revision;
-use server_kit::api::user::{User, UserRole};
+use server_kit::api::user::User;
 use server_kit::database::Database;
 
 /// Tries to change a playlist that others change at the same time.
@@ -141,19 +141,16 @@ impl PlaylistService {
 
     async fn head(&self, user: &User, id: Uuid) -> Result<PlaylistHead, Error> {
         let head = self.0.store.head(id).await?;
-        head.filter(|head| head.user == *user.id() || is_admin(user)).ok_or(Error::NoSuchPlaylist)
+        head.filter(|head| head.user == *user.id() || user.is_admin()).ok_or(Error::NoSuchPlaylist)
     }
 
-    /// Lists at most `limit` playlists whose ids come after `after`: the caller's; an administrator's view has those of
-    /// `of_user`, or all.
+    /// Lists at most `limit` playlists of `of_user`, or of all, whose ids come after `after`.
     pub(crate) async fn list(
         &self,
-        user: &User,
         of_user: Option<&UserId>,
         after: Option<Uuid>,
         limit: u32,
     ) -> Result<Vec<PlaylistHead>, Error> {
-        let of_user = if is_admin(user) { of_user } else { Some(user.id()) };
         self.0.store.list(of_user, after, limit).await
     }
 
@@ -223,13 +220,5 @@ impl PlaylistService {
 
     fn now(&self) -> UnixMillis {
         self.0.clock.unix_millis()
-    }
-}
-
-/// Returns true for an administrator, whose playlists are all.
-pub(crate) fn is_admin(user: &User) -> bool {
-    match user.role() {
-        UserRole::Admin => true,
-        UserRole::User | UserRole::Vip => false,
     }
 }

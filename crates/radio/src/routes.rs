@@ -24,7 +24,7 @@ use super::{Error, live_stream, now_stream};
 use server_kit::api::error::Error as ApiError;
 use server_kit::api::extractors::{Json, Path, Query};
 use server_kit::api::pagination::{Page, PageLimits, decode_cursor};
-use server_kit::api::user::{AdminUser, User, UserRole};
+use server_kit::api::user::{AdminUser, User};
 use server_kit::auth::Authenticator;
 
 /// Largest request body, in bytes.
@@ -79,7 +79,7 @@ async fn add_station(
     Json(body): Json<AddStationRequest>,
 ) -> Result<(StatusCode, Json<StationView>), ApiError> {
     let station = radio.add(body.station()?, user.id()).await?;
-    Ok((StatusCode::CREATED, Json(StationView::new(station, &radio, user.role() == UserRole::Admin))))
+    Ok((StatusCode::CREATED, Json(StationView::new(station, &radio, user.is_admin()))))
 }
 
 /// Delete a station. The streams of its listeners end.
@@ -113,7 +113,7 @@ async fn list_stations(
     let after = decode_cursor(query.cursor.as_deref(), |text| Uuid::parse_str(&text).ok())?;
     let found = radio.list(&query.filter()?, after, u32::from(limit) + 1).await?;
     let page = Page::from_lookahead(found, limit, |station| station.id.to_string());
-    Ok(Json(page.map(|station| StationView::new(station, &radio, user.role() == UserRole::Admin))))
+    Ok(Json(page.map(|station| StationView::new(station, &radio, user.is_admin()))))
 }
 
 /// Return a station.
@@ -129,7 +129,7 @@ async fn get_station(
     Path(id): Path<Uuid>,
 ) -> Result<Json<StationView>, ApiError> {
     let station = radio.station(id).await?;
-    Ok(Json(StationView::new(station, &radio, user.role() == UserRole::Admin)))
+    Ok(Json(StationView::new(station, &radio, user.is_admin())))
 }
 
 /// Begin a station: the server connects to it and waits for sound; the answer has the addresses of sound and titles.
@@ -149,7 +149,7 @@ async fn play(
     let _permit = radio.admit(user.id())?;
     let (station, channel) = body.station(&radio).await?;
     let token_life = token_life(authenticator.as_ref().map(|Extension(authenticator)| authenticator), &user)?;
-    let caller = StationCaller { user: user.id(), token_life, is_admin: user.role() == UserRole::Admin };
+    let caller = StationCaller { user: user.id(), token_life, is_admin: user.is_admin() };
     Ok(Json(PlayResponse::begin(&radio, &caller, station, channel).await?))
 }
 

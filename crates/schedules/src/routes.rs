@@ -12,12 +12,11 @@ use crate::bodies::{
 };
 use crate::schedule::Schedule;
 use crate::sentence::SentenceLanguage;
-use crate::service::{ScheduleService, is_admin};
+use crate::service::ScheduleService;
 use crate::view::{PreviewView, RunView, ScheduleView};
 use primitives::unix_time::UnixMillis;
 use server_kit::api::error::Error as ApiError;
 use server_kit::api::extractors::{Json, Path, Query};
-use server_kit::api::id;
 use server_kit::api::pagination::{Page, PageLimits, decode_cursor};
 use server_kit::api::revision::{IfMatch, revision_tag};
 use server_kit::api::user::User;
@@ -109,11 +108,8 @@ async fn list(
     let limit = PAGES.limit(query.limit)?;
     let language = accepted.or(query.lang.as_deref())?;
     let after = decode_cursor(query.cursor.as_deref(), |text| Uuid::parse_str(&text).ok())?;
-    let of_user = query.user_id.map(|text| id::parse_user("user_id", &text)).transpose()?;
-    if of_user.as_ref().is_some_and(|of_user| of_user != user.id()) && !is_admin(&user) {
-        return Err(ApiError::forbidden("schedules of other users are listed to administrators alone"));
-    }
-    let found = schedules.list(&user, of_user.as_ref(), after, u32::from(limit) + 1).await?;
+    let of_user = user.listed_user(query.user_id.as_deref(), "schedules")?;
+    let found = schedules.list(of_user.as_ref(), after, u32::from(limit) + 1).await?;
     let Page { items, next_cursor } = Page::from_lookahead(found, limit, |schedule| schedule.id.to_string());
     let mut views = Vec::with_capacity(items.len());
     for schedule in items {

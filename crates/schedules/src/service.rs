@@ -20,7 +20,7 @@ use primitives::ids::UserId;
 use primitives::lifecycle::BackgroundTasks;
 use primitives::unix_time::UnixMillis;
 use server_kit::api::revision::is_revision;
-use server_kit::api::user::{User, UserRole};
+use server_kit::api::user::User;
 use server_kit::database::Database;
 
 /// Tries to change a schedule that others change at the same time.
@@ -144,19 +144,16 @@ impl ScheduleService {
     /// Returns a schedule of the caller, or any for an administrator. That of somebody else does not exist.
     pub(crate) async fn get(&self, user: &User, id: Uuid) -> Result<Schedule, Error> {
         let schedule = self.0.store.get(id).await?;
-        schedule.filter(|schedule| schedule.user == *user.id() || is_admin(user)).ok_or(Error::NoSuchSchedule)
+        schedule.filter(|schedule| schedule.user == *user.id() || user.is_admin()).ok_or(Error::NoSuchSchedule)
     }
 
-    /// Lists at most `limit` schedules whose ids come after `after`: the caller's; an administrator's view has those of
-    /// `of_user`, or all.
+    /// Lists at most `limit` schedules of `of_user`, or of all, whose ids come after `after`.
     pub(crate) async fn list(
         &self,
-        user: &User,
         of_user: Option<&UserId>,
         after: Option<Uuid>,
         limit: u32,
     ) -> Result<Vec<Schedule>, Error> {
-        let of_user = if is_admin(user) { of_user } else { Some(user.id()) };
         self.0.store.list(of_user, after, limit).await
     }
 
@@ -238,13 +235,5 @@ impl ScheduleService {
     async fn unchanged(&self, user: &User, id: Uuid, condition: Option<&ETagCondition>) -> Result<Schedule, Error> {
         let schedule = self.get(user, id).await?;
         if is_revision(condition, schedule.revision) { Ok(schedule) } else { Err(Error::Changed) }
-    }
-}
-
-/// Returns true for an administrator, whose schedules are all.
-pub(crate) fn is_admin(user: &User) -> bool {
-    match user.role() {
-        UserRole::Admin => true,
-        UserRole::User | UserRole::Vip => false,
     }
 }

@@ -8,7 +8,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, header};
+use http::{HeaderName, HeaderValue, Method, Request, header};
 
 pub use self::report::{
     DestinationExplanation, HandlerExplanation, PassedRoute, Refusal, RequestExplanation, RouteExplanation,
@@ -20,7 +20,7 @@ use super::films::{self, FilmCredential};
 use super::route::{ClusterHandler, Route, RouteAuthorization, RouteHandler};
 use super::runtime::Runtime;
 use super::tracks::RequestedObject;
-use http_semantics::{client_ip, request_path};
+use http_semantics::request_path;
 use object_engine::ObjectOrigin;
 use primitives::clock::monotonic_now;
 use routing::pattern::{Captures, Separator};
@@ -256,9 +256,8 @@ fn send(transforms: &[Transform], captures: &Captures, (request, scheme): (&Part
         query: request.uri.query().map(str::to_owned),
         headers: request.headers.clone(),
     };
-    let client = client_ip::resolve(CLIENT, &HeaderMap::new(), &[]);
     let host = super::admission::request_host(request);
-    let origin = OriginalRequest { captures, host, client, scheme, client_certificate: None };
+    let origin = OriginalRequest { captures, host, client: CLIENT, scheme, client_certificate: None };
     apply_request(transforms, &mut outgoing, &origin);
     outgoing
 }

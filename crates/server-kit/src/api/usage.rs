@@ -12,7 +12,7 @@ use utoipa_axum::routes;
 use super::error::Error;
 use super::extractors::{Json, Query};
 use super::id;
-use super::user::{User, UserRole};
+use super::user::User;
 use crate::auth::claims_policy::claim_text;
 use crate::limit::settings::LimitPartition;
 use crate::limit::subject::{self, ClaimValue, RequesterInfo};
@@ -91,8 +91,7 @@ pub fn routes(limits: Arc<RateLimiters>) -> OpenApiRouter {
 /// Returns true if `user`, an administrator, asks for the usage of somebody else.
 pub fn is_admin_request(uri: &Uri, user: &User) -> bool {
     let asked = axum::extract::Query::<UsageQuery>::try_from_uri(uri);
-    user.role() == UserRole::Admin
-        && asked.is_ok_and(|asked| asked.0.user_id.is_some_and(|id| id != user.id().as_str()))
+    user.is_admin() && asked.is_ok_and(|asked| asked.0.user_id.is_some_and(|id| id != user.id().as_str()))
 }
 
 /// Returns the caller's usage of the limits: requests left, streams under way, bytes sent. The request changes nothing,
@@ -109,7 +108,7 @@ async fn usage(
 ) -> Result<Json<UserUsage>, Error> {
     let other = asked.user_id.filter(|id| id != user.id().as_str());
     let other = other.map(|other| id::parse_user("user_id", &other)).transpose()?;
-    if other.is_some() && user.role() != UserRole::Admin {
+    if other.is_some() && !user.is_admin() {
         return Err(Error::forbidden("the usage of others needs a token whose claim `role` is `admin`"));
     }
     let mut policies = Vec::new();

@@ -7,6 +7,7 @@ use http::request::Parts;
 use serde_json::Value;
 
 use super::error::Error;
+use super::id;
 use crate::admission::{self, RequestCredentials};
 use crate::auth::{Authenticator, CertificateClaim, Claims};
 use crate::limit::RateLimiters;
@@ -48,6 +49,24 @@ impl User {
             Some("admin") => UserRole::Admin,
             Some("vip") => UserRole::Vip,
             _ => UserRole::User,
+        }
+    }
+
+    /// Returns true for an administrator.
+    pub fn is_admin(&self) -> bool {
+        self.role() == UserRole::Admin
+    }
+
+    /// Returns the user whose `what` (a plural) a list is limited to, by the parameter `user_id`: for an administrator the one that
+    /// it names, `None` for all; for others themselves. Fails with 403 where they name somebody else.
+    pub fn listed_user(&self, user_id: Option<&str>, what: &str) -> Result<Option<UserId>, Error> {
+        let named = user_id.map(|text| id::parse_user("user_id", text)).transpose()?;
+        if self.is_admin() {
+            return Ok(named);
+        }
+        match named.is_none_or(|named| named == *self.id()) {
+            true => Ok(Some(self.id().clone())),
+            false => Err(Error::forbidden(format!("{what} of other users are listed to administrators alone"))),
         }
     }
 }
