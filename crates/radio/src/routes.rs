@@ -147,10 +147,20 @@ async fn play(
 ) -> Result<Json<PlayResponse>, ApiError> {
     // A connection to a station is counted as a listener while it is waited for.
     let _permit = radio.admit(user.id())?;
+    let players = match body.is_for_players() {
+        true => Some(radio.0.players.clone().ok_or(Error::NoPlayers)?),
+        false => None,
+    };
     let (station, channel) = body.station(&radio).await?;
     let token_life = token_life(authenticator.as_ref().map(|Extension(authenticator)| authenticator), &user)?;
     let caller = StationCaller { user: user.id(), token_life, is_admin: user.is_admin() };
-    Ok(Json(PlayResponse::begin(&radio, &caller, station, channel).await?))
+    let begun = PlayResponse::begin(&radio, &caller, station, channel).await?;
+    if let Some(players) = players
+        && !players(user.id().clone(), begun.clone()).await
+    {
+        return Err(Error::NoSuchChannel.into());
+    }
+    Ok(Json(begun))
 }
 
 /// Search the directory of stations.

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use parking_lot::Mutex;
 use prometheus::Registry;
 use tokio::time::timeout;
@@ -39,6 +40,9 @@ use server_kit::database::Database;
 /// Most boards of stations that nobody listens to, with their titles.
 const MAX_IDLE_BOARDS: usize = 256;
 
+/// Has a user's players of a channel play what an answer of `play` says; resolves to false where there is no such channel.
+pub type PlayerCommand = Arc<dyn Fn(UserId, PlayResponse) -> BoxFuture<'static, bool> + Send + Sync>;
+
 /// What the service is made of.
 pub struct RadioServiceParts {
     /// Its settings.
@@ -49,6 +53,8 @@ pub struct RadioServiceParts {
     pub ticket_keys: TicketKeySource,
     /// Logouts, which end streams.
     pub revocations: Option<Arc<TokenRevocations>>,
+    /// Players, where there are any.
+    pub players: Option<PlayerCommand>,
     /// Tasks whose closing ends streams.
     pub streams: BackgroundTasks,
     /// Tasks among which relays run.
@@ -69,6 +75,7 @@ pub(super) struct ServiceState {
     pub directory: Option<Arc<StationDirectory>>,
     pub tickets: TicketIssuer,
     pub revocations: Option<Arc<TokenRevocations>>,
+    pub players: Option<PlayerCommand>,
     pub streams: BackgroundTasks,
     pub tasks: BackgroundTasks,
     pub metrics: RadioMetrics,
@@ -97,7 +104,7 @@ pub struct NewStation {
 impl RadioService {
     /// Creates the service.
     pub fn start(parts: RadioServiceParts, registry: &Registry) -> Result<Self, prometheus::Error> {
-        let RadioServiceParts { settings, database, ticket_keys, revocations, streams, tasks, clock } = parts;
+        let RadioServiceParts { settings, database, ticket_keys, revocations, players, streams, tasks, clock } = parts;
         let client = StationClient::new(AddressPolicy::new(settings.allowed_networks.clone()));
         Ok(Self(Arc::new(ServiceState {
             store: StationStore::new(database),
@@ -105,6 +112,7 @@ impl RadioService {
             client,
             tickets: TicketIssuer::new(ticket_keys, settings.ticket_ttl, clock.clone()),
             revocations,
+            players,
             streams,
             tasks,
             metrics: RadioMetrics::register(registry)?,
