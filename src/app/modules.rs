@@ -120,7 +120,7 @@ pub fn start(
     let programs = None;
     modules.extend(channels::start(settings, dependencies, runtime, programs)?);
     modules.extend(playlists::start(settings, dependencies)?);
-    let (radio, radio_routes) = radio::start(settings, dependencies, players.as_ref())?;
+    let (radio, radio_routes) = radio::start(settings, dependencies, players.as_ref(), events)?;
     modules.extend(radio_routes);
     modules.extend(schedules::start(settings, dependencies, ActionPerformer { players, radio })?);
     modules.extend(tracks);

@@ -6,6 +6,7 @@ use serde_json::json;
 use utoipa_axum::router::OpenApiRouter;
 
 use super::StartError;
+use super::events::EventServices;
 use super::modules::ModuleDependencies;
 use crate::config::Settings;
 use ::radio::{PlayerCommand, RadioService, RadioServiceParts, TicketKeySource};
@@ -23,6 +24,7 @@ pub fn start(
     all: &Settings,
     dependencies: &ModuleDependencies<'_>,
     players: Option<&PlayerService>,
+    events: Option<&EventServices>,
 ) -> Result<(Option<RadioService>, Vec<OpenApiRouter>), StartError> {
     let ModuleDependencies { storage, clock, tasks, services, metrics, limiters, revocations, .. } = dependencies;
     // The settings name both where there is radio.
@@ -33,6 +35,7 @@ pub fn start(
         ticket_keys: ticket_keys(dependencies.path_tokens),
         revocations: revocations.cloned(),
         players: players.cloned().map(player_command),
+        events: events.map(|events| events.events.clone()),
         streams: (*tasks).clone(),
         tasks: (*services).clone(),
         clock: (*clock).clone(),

@@ -7,6 +7,7 @@
 mod bodies;
 mod directory;
 mod listener_limits;
+mod listening_events;
 mod live_stream;
 mod metrics;
 mod now_stream;

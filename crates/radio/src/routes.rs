@@ -238,7 +238,7 @@ async fn live(
     if method == Method::HEAD {
         return Ok(live_stream::sound_headers(&station, radio.codec(&station)).into_response());
     }
-    let listener = radio.listen(&station).await?;
+    let listener = radio.listen(&station, &visitor.0.user).await?;
     Ok(live_stream::respond(radio, &station, listener, permit, visitor.0))
 }
 

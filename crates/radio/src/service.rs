@@ -15,6 +15,7 @@ use super::Error;
 use super::bodies::{PlayResponse, StationCaller};
 use super::directory::StationDirectory;
 use super::listener_limits::{ListenerLimits, ListenerPermit};
+use super::listening_events::ListeningReporter;
 use super::live_stream::MAX_STREAM_TIME;
 use super::metrics::{RadioMetrics, StreamEnd};
 use super::relay::listener::{CountedListener, RelayListener};
@@ -30,6 +31,7 @@ use super::source::{SourceError, open_station};
 use super::station::{Station, StationFilter};
 use super::station_store::StationStore;
 use super::tickets::{Ticket, TicketIssuer, TicketKeySource};
+use events::EventPublisher;
 use primitives::clock::Clock;
 use primitives::ids::UserId;
 use primitives::lifecycle::BackgroundTasks;
@@ -55,6 +57,8 @@ pub struct RadioServiceParts {
     pub revocations: Option<Arc<TokenRevocations>>,
     /// Players, where there are any.
     pub players: Option<PlayerCommand>,
+    /// Takes events, where there are any.
+    pub events: Option<EventPublisher>,
     /// Tasks whose closing ends streams.
     pub streams: BackgroundTasks,
     /// Tasks among which relays run.
@@ -80,6 +84,7 @@ pub(super) struct ServiceState {
     pub tasks: BackgroundTasks,
     pub metrics: RadioMetrics,
     limits: ListenerLimits,
+    reporter: Option<ListeningReporter>,
     clock: Clock,
     relays: Mutex<HashMap<Uuid, Arc<StationRelay>>>,
     boards: Mutex<HashMap<Uuid, Arc<StationBoard>>>,
@@ -104,7 +109,10 @@ pub struct NewStation {
 impl RadioService {
     /// Creates the service.
     pub fn start(parts: RadioServiceParts, registry: &Registry) -> Result<Self, prometheus::Error> {
-        let RadioServiceParts { settings, database, ticket_keys, revocations, players, streams, tasks, clock } = parts;
+        let RadioServiceParts { settings, database, ticket_keys, revocations, players, events, streams, tasks, clock } = parts;
+        let topic = settings.events_topic.clone();
+        let reporter =
+            events.zip(topic).map(|(events, topic)| ListeningReporter::start(events, topic, clock.clone(), &tasks));
         let client = StationClient::new(AddressPolicy::new(settings.allowed_networks.clone()));
         Ok(Self(Arc::new(ServiceState {
             store: StationStore::new(database),
@@ -117,6 +125,7 @@ impl RadioService {
             tasks,
             metrics: RadioMetrics::register(registry)?,
             limits: ListenerLimits::new(&settings),
+            reporter,
             settings,
             clock,
             relays: Mutex::default(),
@@ -236,12 +245,13 @@ impl RadioService {
     }
 
     /// Adds a listener of a station, who has sound at once.
-    pub async fn listen(&self, station: &Station) -> Result<CountedListener, Error> {
+    pub async fn listen(&self, station: &Station, user: &UserId) -> Result<CountedListener, Error> {
         let handle = self.attach(station)?;
         let ready = timeout(upstream_task::OPEN_TIMEOUT, handle.relay().ready()).await;
         let codec = ready.ok().flatten().ok_or(Error::StationAway)?;
         let listener = RelayListener::new(handle, codec, self.0.settings.burst_bytes);
-        Ok(CountedListener::new(listener, self.0.metrics.clone()))
+        let listening = self.0.reporter.as_ref().map(|reporter| reporter.begin(station.id, user.clone()));
+        Ok(CountedListener::new(listener, self.0.metrics.clone(), listening))
     }
 
     /// Returns the codec of a station's sound: the one that is heard at this node, else that of when it was added.

@@ -121,7 +121,7 @@ fn what_the_shipped_file_calls_a_default_is_one() {
         ("Playback", &["MaxChannelsPerUser", "MaxTrackSpeedsPerUser"]),
         ("Lyrics", &["CacheFor", "MissCacheFor", "MaxCacheSize"]),
         ("Radio", &["AllowedNetworks", "MaxStations", "MaxUpstreams", "MaxListeners", "MaxListenersPerUser"]),
-        ("Radio", &["Linger", "OfflineTimeout", "TicketTtl"]),
+        ("Radio", &["Linger", "OfflineTimeout", "TicketTtl", "PublishEvents", "EventsTopic"]),
         ("Channels", &["Names", "VipHeadStart", "AdminHeadStart", "MaxItems", "MaxItemsPerUser", "MaxSize"]),
         ("Channels", &["MaxSizePerUser", "TypicalDuration", "ClaimLease", "Crossfade", "IdleTimeout"]),
         ("Playlists", &["MaxPlaylistsPerUser", "MaxItems", "MaxSize"]),
