@@ -39,6 +39,9 @@ pub enum Error {
     /// Redis does not answer: try again.
     #[error("the queue cannot be read or changed at the moment")]
     Unavailable,
+    /// It cannot be said whether the user may listen.
+    #[error("it cannot be told at the moment where the channel is heard")]
+    ListeningUnavailable,
     /// No such channel.
     #[error("there is no such channel")]
     NoSuchChannel,
@@ -69,7 +72,7 @@ impl From<Error> for ApiError {
     fn from(error: Error) -> Self {
         let detail = error.to_string();
         match error {
-            Error::Unavailable => Self::unavailable(detail),
+            Error::Unavailable | Error::ListeningUnavailable => Self::unavailable(detail),
             Error::NoSuchChannel | Error::NoSuchItem => Self::not_found(detail),
             Error::NotOwner => Self::forbidden(detail),
             Error::Duplicate | Error::ChannelFull | Error::Silent => Self::conflict(detail),

@@ -13,13 +13,14 @@ use crate::bodies::{
     ChannelListView, ChannelView, HistoryView, ListenResponse, PlayedItemView, QueueItemRequest, QueueItemView,
     QueueQuery, QueuedItemResponse,
 };
+use crate::player::output::ProgramListener;
 use crate::queue::estimate::EstimatedItem;
 use crate::service::{ChannelService, TICKET_TTL};
 use primitives::unix_time::UnixMillis;
 use server_kit::api::error::Error as ApiError;
 use server_kit::api::extractors::{Json, Path, Query};
 use server_kit::api::pagination::{Page, PageLimits, decode_cursor};
-use server_kit::api::user::User;
+use server_kit::api::user::{TokenLife, User};
 
 /// Largest request body, in bytes.
 const MAX_BODY_BYTES: usize = 4096;
@@ -175,11 +176,12 @@ async fn history(
         (status = 503, description = "Cannot be told at the moment; see Retry-After")))]
 async fn listen(
     State(channels): State<ChannelService>,
-    _: User,
+    user: User,
+    TokenLife(token_life): TokenLife,
     Path(channel): Path<String>,
 ) -> Result<Json<ListenResponse>, ApiError> {
     let channel = channels.channel(&channel)?;
-    let (session, ticket) = channels.listen(&channel).await?;
+    let (session, ticket) = channels.listen(&channel, ProgramListener { user: user.id(), token_life }).await?;
     Ok(Json(ListenResponse::new(session, ticket, TICKET_TTL)))
 }
 

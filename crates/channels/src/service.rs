@@ -8,7 +8,7 @@ use uuid::{NoContext, Timestamp, Uuid};
 
 use crate::channel::ChannelId;
 use crate::metrics::{PlayerMetrics, QueueMetrics, RequestOutcome};
-use crate::player::output::{ProgramOutput, TrackObjects};
+use crate::player::output::{ProgramListener, ProgramOutput, TrackObjects};
 use crate::player::station::{PlayedRecord, StationRecord, StationStore};
 use crate::player::{PLAYER_LEASE, PlayerContext, station_store};
 use crate::queue::estimate::{EstimatedItem, estimate};
@@ -133,10 +133,11 @@ impl ChannelService {
     }
 
     /// Returns the session of a channel, and a ticket with which one listener may begin to hear it.
-    pub async fn listen(&self, channel: &ChannelId) -> Result<(String, String), Error> {
+    pub async fn listen(&self, channel: &ChannelId, listener: ProgramListener<'_>) -> Result<(String, String), Error> {
         let session = self.station(channel).await?.and_then(|station| station.session).ok_or(Error::Silent)?;
         let output = self.0.output.as_ref().ok_or(Error::Silent)?;
-        let ticket = output.issue_ticket(&session, TICKET_TTL).await.ok_or(Error::Silent)?;
+        let ticket = output.issue_ticket(&session, TICKET_TTL, listener).await;
+        let ticket = ticket.map_err(|_| Error::ListeningUnavailable)?.ok_or(Error::Silent)?;
         Ok((session, ticket))
     }
 

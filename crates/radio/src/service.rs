@@ -109,7 +109,8 @@ pub struct NewStation {
 impl RadioService {
     /// Creates the service.
     pub fn start(parts: RadioServiceParts, registry: &Registry) -> Result<Self, prometheus::Error> {
-        let RadioServiceParts { settings, database, ticket_keys, revocations, players, events, streams, tasks, clock } = parts;
+        let RadioServiceParts { settings, database, ticket_keys, revocations, players, events, streams, tasks, clock } =
+            parts;
         let topic = settings.events_topic.clone();
         let reporter =
             events.zip(topic).map(|(events, topic)| ListeningReporter::start(events, topic, clock.clone(), &tasks));

@@ -2,6 +2,7 @@
 
 mod contract;
 mod isolation;
+mod listening;
 mod playing;
 mod refusals;
 mod store;

@@ -111,7 +111,8 @@ async fn listening_is_published_as_events_with_the_reason_of_its_end() {
         assert!(text("timestamp").ends_with("+00:00"), "{line}");
         (text("userId"), text("action"), text("reason"))
     };
-    let expected = [("alice", "Start", ""), ("alice", "Stop", "left"), ("bob", "Start", ""), ("bob", "Stop", "deleted")];
+    let expected =
+        [("alice", "Start", ""), ("alice", "Stop", "left"), ("bob", "Start", ""), ("bob", "Stop", "deleted")];
     let found: Vec<_> = lines.iter().map(told).collect();
     assert_eq!(found, expected.map(|(user, action, reason)| (user.to_owned(), action.to_owned(), reason.to_owned())));
     for pair in lines.chunks(2) {

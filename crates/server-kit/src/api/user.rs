@@ -1,6 +1,7 @@
 //! Caller of a request: extractors that answer 401 and 403 by themselves.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::FromRequestParts;
 use http::request::Parts;
@@ -104,6 +105,20 @@ async fn authenticate(parts: &Parts) -> Result<User, Error> {
         None => claims,
     };
     Ok(User { claims })
+}
+
+/// Time for which the token of a request is still good: what it opens ends then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TokenLife(pub Duration);
+
+impl<S: Send + Sync> FromRequestParts<S> for TokenLife {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Error> {
+        let user = User::from_request_parts(parts, state).await?;
+        let authenticator = parts.extensions.get::<Arc<Authenticator>>().ok_or_else(Error::internal)?;
+        Ok(Self(authenticator.remaining_life(&user.claims)))
+    }
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for AdminUser {
