@@ -20,9 +20,9 @@ use async_trait::async_trait;
 use http::request::Parts;
 
 pub use routes::routes;
-pub use service::{ChannelPlayerParts, ChannelService, ChannelServiceParts};
+pub use service::{ChannelPlayerParts, ChannelService, ChannelServiceParts, MAX_PLAYLIST_TRACKS};
 
-use primitives::ids::TrackId;
+use primitives::ids::{TrackId, UserId};
 use server_kit::api::error::Error as ApiError;
 use server_kit::api::user::User;
 
@@ -31,6 +31,9 @@ use server_kit::api::user::User;
 pub trait TrackAccess: Send + Sync {
     /// Returns an error that says why `user`, who asks with `request_head`, cannot stream the track.
     async fn check(&self, id: &TrackId, request_head: &Parts, user: &User) -> Result<(), ApiError>;
+
+    /// Returns an error that says why the track cannot be played on behalf of `owner`, who asks for nothing now.
+    async fn check_for(&self, id: &TrackId, owner: &UserId) -> Result<(), ApiError>;
 }
 
 /// Reason for which a request cannot be served.

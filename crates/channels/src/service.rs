@@ -21,7 +21,8 @@ use primitives::failure_log::FailureLog;
 use primitives::ids::{TrackId, UserId};
 use primitives::lifecycle::BackgroundTasks;
 use primitives::unix_time::UnixMillis;
-use server_kit::api::user::User;
+use server_kit::api::error::Error as ApiError;
+use server_kit::api::user::{User, UserRole};
 use server_kit::redis::Redis;
 
 /// Time within which a ticket to a channel's session is used.
@@ -145,6 +146,21 @@ impl ChannelService {
     pub fn channel(&self, name: &str) -> Result<ChannelId, Error> {
         let known = self.0.settings.channels.iter().find(|channel| channel.as_str() == name);
         known.cloned().ok_or(Error::NoSuchChannel)
+    }
+
+    /// Returns true where channels are played, and are no queues alone.
+    pub fn are_played(&self) -> bool {
+        self.0.output.is_some()
+    }
+
+    /// Returns true where users of this role may schedule what is played.
+    pub fn may_schedule(&self, role: UserRole) -> bool {
+        self.0.settings.scheduled_by.contains(&role)
+    }
+
+    /// Returns an error that says why a track cannot be played on behalf of `owner`.
+    pub async fn check_track(&self, track: &TrackId, owner: &UserId) -> Result<(), ApiError> {
+        self.0.tracks.check_for(track, owner).await
     }
 
     /// Returns the judge of who may have a track played.

@@ -124,6 +124,7 @@ fn what_the_shipped_file_calls_a_default_is_one() {
         ("Radio", &["Linger", "OfflineTimeout", "TicketTtl", "PublishEvents", "EventsTopic"]),
         ("Channels", &["Names", "VipHeadStart", "AdminHeadStart", "MaxItems", "MaxItemsPerUser", "MaxSize"]),
         ("Channels", &["MaxSizePerUser", "TypicalDuration", "ClaimLease", "Crossfade", "IdleTimeout"]),
+        ("Channels", &["ScheduledBy"]),
         ("Playlists", &["MaxPlaylistsPerUser", "MaxItems", "MaxSize"]),
         ("Schedules", &["MaxSchedulesPerUser", "MinInterval", "MisfireGrace", "Lease", "HistoryFor"]),
         ("Share", &["MaxSessions", "Buffer", "Timeout", "AllowLocalhost", "Compatibility"]),

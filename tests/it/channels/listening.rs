@@ -10,7 +10,7 @@ use crate::support::{eventually, in_time};
 const HOST: &str = "the token of sharing";
 
 /// A WAVE file of a minute of silence: 8 kHz, 16 bits, mono.
-fn silence() -> Vec<u8> {
+pub fn silence() -> Vec<u8> {
     let samples = vec![0_u8; 60 * 8000 * 2];
     let length = u32::try_from(samples.len()).expect("short");
     let mut file = b"RIFF".to_vec();

@@ -2,7 +2,7 @@
 
 mod contract;
 mod isolation;
-mod listening;
+pub mod listening;
 mod playing;
 mod refusals;
 mod store;

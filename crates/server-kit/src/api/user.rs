@@ -34,6 +34,24 @@ pub enum UserRole {
     Admin,
 }
 
+impl UserRole {
+    const ALL: [Self; 3] = [Self::User, Self::Vip, Self::Admin];
+
+    /// Returns the name: `user`, or that of the claim.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::User => "user",
+            Self::Vip => "vip",
+            Self::Admin => "admin",
+        }
+    }
+
+    /// Returns the role of a name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|role| role.name() == name)
+    }
+}
+
 /// Caller whose token has the role `admin` (api.md: A).
 #[derive(Clone, Debug)]
 pub struct AdminUser(pub User);
@@ -46,11 +64,8 @@ impl User {
 
     /// Returns the user's role.
     pub fn role(&self) -> UserRole {
-        match self.claims.map.get("role").and_then(Value::as_str) {
-            Some("admin") => UserRole::Admin,
-            Some("vip") => UserRole::Vip,
-            _ => UserRole::User,
-        }
+        let named = self.claims.map.get("role").and_then(Value::as_str);
+        named.and_then(UserRole::from_name).unwrap_or(UserRole::User)
     }
 
     /// Returns true for an administrator.
