@@ -21,7 +21,7 @@ pub fn start(
     runtime: &Arc<ArcSwap<Runtime>>,
     output: Option<Arc<dyn ProgramOutput>>,
 ) -> Result<(Option<ChannelService>, Vec<OpenApiRouter>), StartError> {
-    let ModuleDependencies { storage, clock, tasks, metrics, limiters, .. } = dependencies;
+    let ModuleDependencies { storage, clock, tasks, metrics, limiters, revocations, .. } = dependencies;
     let Some(settings) = &all.channels else { return Ok((None, Vec::new())) };
     let tracks = Arc::new(StreamedTracks(Arc::clone(runtime)));
     let objects = Arc::clone(&tracks);
@@ -30,6 +30,7 @@ pub fn start(
         redis: storage.redis.clone(),
         tracks,
         player: output.map(|output| ChannelPlayerParts { objects, output }),
+        revocations: revocations.cloned(),
         tasks: (*tasks).clone(),
         clock: (*clock).clone(),
     };

@@ -7,6 +7,7 @@
 pub mod audio;
 mod bodies;
 pub mod channel;
+mod feed;
 mod metrics;
 pub mod player;
 pub mod queue;
@@ -25,6 +26,7 @@ pub use service::{ChannelPlayerParts, ChannelService, ChannelServiceParts, MAX_P
 use primitives::ids::{TrackId, UserId};
 use server_kit::api::error::Error as ApiError;
 use server_kit::api::user::User;
+use server_kit::limit::stream_limits::StreamRefusal;
 
 /// Judge of who may have a track played, implemented by the part that streams tracks.
 #[async_trait]
@@ -42,8 +44,8 @@ pub enum Error {
     /// Redis does not answer: try again.
     #[error("the queue cannot be read or changed at the moment")]
     Unavailable,
-    /// It cannot be said whether the user may listen.
-    #[error("it cannot be told at the moment where the channel is heard")]
+    /// It cannot be said whether the user may follow or hear the channel.
+    #[error("the channel cannot be followed at the moment")]
     ListeningUnavailable,
     /// No such channel.
     #[error("there is no such channel")]
@@ -66,6 +68,9 @@ pub enum Error {
     /// The user has queued as much as one may.
     #[error("as much of yours waits in this channel's queue as may")]
     UserFull,
+    /// As many follow queues as may.
+    #[error(transparent)]
+    Streams(#[from] StreamRefusal),
     /// A playlist without tracks, or with too many.
     #[error("a playlist has 1 to {0} tracks")]
     PlaylistSize(usize),
@@ -79,6 +84,8 @@ impl From<Error> for ApiError {
             Error::NoSuchChannel | Error::NoSuchItem => Self::not_found(detail),
             Error::NotOwner => Self::forbidden(detail),
             Error::Duplicate | Error::ChannelFull | Error::Silent => Self::conflict(detail),
+            Error::Streams(StreamRefusal::Full) => Self::unavailable(detail),
+            Error::Streams(StreamRefusal::TooManyOfUser(_)) => Self::too_many(detail, routes::STREAM_RETRY),
             Error::UserFull => Self::too_many(detail, routes::USER_RETRY),
             Error::PlaylistSize(_) => Self::unprocessable(detail),
         }

@@ -3,14 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use prometheus::Registry;
+use prometheus::{IntGauge, Registry};
 use uuid::{NoContext, Timestamp, Uuid};
 
 use crate::channel::ChannelId;
+use crate::feed::QueueFeeds;
 use crate::metrics::{PlayerMetrics, QueueMetrics, RequestOutcome};
 use crate::player::output::{ProgramListener, ProgramOutput, TrackObjects};
 use crate::player::station::{PlayedRecord, StationRecord, StationStore};
-use crate::player::{PLAYER_LEASE, PlayerContext, station_store};
+use crate::player::{PlayerContext, station_store};
 use crate::queue::estimate::{EstimatedItem, estimate};
 use crate::queue::item::{ItemSource, QueueItem};
 use crate::queue::store::{self, AddOutcome, ClaimRequest, ClaimToken, QueueStore, QueueStoreError, RemoveOutcome};
@@ -23,7 +24,11 @@ use primitives::lifecycle::BackgroundTasks;
 use primitives::unix_time::UnixMillis;
 use server_kit::api::error::Error as ApiError;
 use server_kit::api::user::{User, UserRole};
+use server_kit::auth::revocation::TokenRevocations;
+use server_kit::auth::token_right::TokenRight;
 use server_kit::redis::Redis;
+
+mod stations;
 
 /// Time within which a ticket to a channel's session is used.
 pub const TICKET_TTL: Duration = Duration::from_secs(60);
@@ -40,6 +45,8 @@ pub struct ChannelServiceParts {
     pub tracks: Arc<dyn TrackAccess>,
     /// Plays the channels, where there are sessions to play them to.
     pub player: Option<ChannelPlayerParts>,
+    /// Logouts, which end streams.
+    pub revocations: Option<Arc<TokenRevocations>>,
     /// Tasks that graceful shutdown waits for.
     pub tasks: BackgroundTasks,
     /// The time.
@@ -68,6 +75,8 @@ struct ChannelState {
     output: Option<Arc<dyn ProgramOutput>>,
     tasks: BackgroundTasks,
     failures: FailureLog,
+    feeds: QueueFeeds,
+    revocations: Option<Arc<TokenRevocations>>,
     clock: Clock,
 }
 
@@ -92,15 +101,29 @@ pub struct TrackRequest {
 impl ChannelService {
     /// Starts the service.
     pub fn start(parts: ChannelServiceParts, registry: &Registry) -> Result<Self, prometheus::Error> {
-        let ChannelServiceParts { settings, redis, tracks, player, tasks, clock } = parts;
+        let ChannelServiceParts { settings, redis, tracks, player, revocations, tasks, clock } = parts;
+        let feeds = QueueFeeds::new(&settings.channels, redis.clone());
         let (metrics, player_metrics) = (QueueMetrics::register(registry)?, PlayerMetrics::register(registry)?);
         let (store, stations) = (store::open(redis.clone()), station_store::open(redis));
         let output = player.as_ref().map(|player| Arc::clone(&player.output));
         let (channels, crossfade, idle_timeout) =
             (settings.channels.clone(), settings.crossfade, settings.idle_timeout);
         let failures = FailureLog::default();
-        let state = ChannelState { settings, store, tracks, metrics, stations, output, tasks, failures, clock };
+        let state = ChannelState {
+            settings,
+            store,
+            tracks,
+            metrics,
+            stations,
+            output,
+            tasks,
+            failures,
+            feeds,
+            revocations,
+            clock,
+        };
         let service = Self(Arc::new(state));
+        service.0.feeds.start(&service, &service.0.tasks);
         if let Some(ChannelPlayerParts { objects, output }) = player {
             let context = PlayerContext {
                 service: service.clone(),
@@ -199,6 +222,7 @@ impl ChannelService {
         if let Some(refusal) = refusal {
             return Err(refusal);
         }
+        state.feeds.tell_changed(channel);
         let queued = self.list(channel).await?.into_iter().find(|queued| queued.item.item.id == item.id);
         // It may have been played or taken out meanwhile.
         let gone = || EstimatedItem {
@@ -221,6 +245,7 @@ impl ChannelService {
         match self.answer(self.0.store.remove(channel, id, owner).await)? {
             RemoveOutcome::Removed => {
                 self.0.metrics.removed.inc();
+                self.0.feeds.tell_changed(channel);
                 Ok(())
             }
             RemoveOutcome::Missing => Err(Error::NoSuchItem),
@@ -248,6 +273,7 @@ impl ChannelService {
         let items: Vec<QueueItem> = tracks.into_iter().map(item).collect();
         self.answer(self.0.store.set_playlist(&channel, &items).await)?;
         self.0.metrics.playlists.inc();
+        self.0.feeds.tell_changed(&channel);
         Ok(())
     }
 
@@ -270,6 +296,9 @@ impl ChannelService {
             let (channel, items) = (channel.as_str(), outcome.dropped);
             tracing::warn!(channel, items, "items of a queue were given up: whoever played them has vanished");
         }
+        if outcome.item.is_some() || outcome.returned > 0 || outcome.dropped > 0 {
+            state.feeds.tell_changed(channel);
+        }
         let Some(item) = outcome.item else { return Ok(None) };
         state.metrics.claimed.inc();
         Ok(Some(ClaimedItem { item, token }))
@@ -283,37 +312,46 @@ impl ChannelService {
 
     /// Ends a claim after the item was played, or given up.
     pub async fn complete(&self, channel: &ChannelId, claimed: &ClaimedItem) -> Result<bool, Error> {
-        self.answer(self.0.store.complete(channel, claimed.item.id, claimed.token).await)
+        let done = self.answer(self.0.store.complete(channel, claimed.item.id, claimed.token).await);
+        self.0.feeds.tell_changed(channel);
+        done
     }
 
     /// Ends a claim, and has the item wait again.
     pub async fn release(&self, channel: &ChannelId, claimed: &ClaimedItem) -> Result<bool, Error> {
-        self.answer(self.0.store.release(channel, claimed.item.id, claimed.token).await)
+        let released = self.answer(self.0.store.release(channel, claimed.item.id, claimed.token).await);
+        self.0.feeds.tell_changed(channel);
+        released
+    }
+
+    /// Returns the feeds of the queues.
+    pub(crate) fn feeds(&self) -> &QueueFeeds {
+        &self.0.feeds
+    }
+
+    /// Returns the number of open streams of events.
+    pub(crate) fn event_streams(&self) -> &IntGauge {
+        &self.0.metrics.event_streams
+    }
+
+    /// Returns the logouts, where there are any.
+    pub(crate) fn revocations(&self) -> Option<&TokenRevocations> {
+        self.0.revocations.as_deref()
+    }
+
+    /// Returns the right of what a user's token opens now.
+    pub(crate) async fn begin_right(&self, user: &UserId, token_life: Duration) -> Result<TokenRight, Error> {
+        TokenRight::begin(self.revocations(), user, token_life).await.ok_or(Error::ListeningUnavailable)
+    }
+
+    /// Resolves when streams must end.
+    pub(crate) async fn closing(&self) {
+        self.0.tasks.closing().await;
     }
 
     /// Starts a task beside the requests.
     pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         self.0.tasks.spawn(task);
-    }
-
-    /// Takes a channel for a node, or extends that; `None` where nobody can tell.
-    pub(crate) async fn hold_station(&self, channel: &ChannelId, token: ClaimToken) -> Option<bool> {
-        self.answer(self.0.stations.hold(channel, token, PLAYER_LEASE).await).ok()
-    }
-
-    /// Gives a channel up; if it fails, the hold of it lapses.
-    pub(crate) async fn let_station_go(&self, channel: &ChannelId, token: ClaimToken) {
-        let _ = self.answer(self.0.stations.let_go(channel, token).await);
-    }
-
-    /// Says what a channel does; if it fails, it is said again soon.
-    pub(crate) async fn set_station(&self, channel: &ChannelId, record: &StationRecord) {
-        let _ = self.answer(self.0.stations.set_record(channel, record, PLAYER_LEASE).await);
-    }
-
-    /// Writes down what was played; a history with a gap is better than a channel that stops.
-    pub(crate) async fn add_played(&self, channel: &ChannelId, played: &PlayedRecord) {
-        let _ = self.answer(self.0.stations.add_played(channel, played).await);
     }
 
     /// Returns true where an item is claimed.

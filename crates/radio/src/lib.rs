@@ -6,7 +6,6 @@
 
 mod bodies;
 mod directory;
-mod listener_limits;
 mod listening_events;
 mod live_stream;
 mod metrics;

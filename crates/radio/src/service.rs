@@ -14,9 +14,7 @@ use uuid::Uuid;
 use super::Error;
 use super::bodies::{PlayResponse, StationCaller};
 use super::directory::StationDirectory;
-use super::listener_limits::{ListenerLimits, ListenerPermit};
 use super::listening_events::ListeningReporter;
-use super::live_stream::MAX_STREAM_TIME;
 use super::metrics::{RadioMetrics, StreamEnd};
 use super::relay::listener::{CountedListener, RelayListener};
 use super::relay::station_board::StationBoard;
@@ -37,7 +35,9 @@ use primitives::ids::UserId;
 use primitives::lifecycle::BackgroundTasks;
 use primitives::unix_time::UnixMillis;
 use server_kit::auth::revocation::TokenRevocations;
+use server_kit::auth::token_right::{MAX_RIGHT_TIME, TokenEnd, TokenRight};
 use server_kit::database::Database;
+use server_kit::limit::stream_limits::{StreamLimits, StreamPermit, StreamRefusal};
 
 /// Most boards of stations that nobody listens to, with their titles.
 const MAX_IDLE_BOARDS: usize = 256;
@@ -83,7 +83,7 @@ pub(super) struct ServiceState {
     pub streams: BackgroundTasks,
     pub tasks: BackgroundTasks,
     pub metrics: RadioMetrics,
-    limits: ListenerLimits,
+    limits: StreamLimits,
     reporter: Option<ListeningReporter>,
     clock: Clock,
     relays: Mutex<HashMap<Uuid, Arc<StationRelay>>>,
@@ -125,7 +125,7 @@ impl RadioService {
             streams,
             tasks,
             metrics: RadioMetrics::register(registry)?,
-            limits: ListenerLimits::new(&settings),
+            limits: StreamLimits::new(settings.max_listeners, settings.max_listeners_per_user),
             reporter,
             settings,
             clock,
@@ -241,7 +241,7 @@ impl RadioService {
         let _permit = self.admit(user)?;
         let station = self.station(id).await?;
         // No token asks for it: it goes on for as long as a stream may.
-        let caller = StationCaller { user, token_life: MAX_STREAM_TIME, is_admin: false };
+        let caller = StationCaller { user, token_life: MAX_RIGHT_TIME, is_admin: false };
         PlayResponse::begin(self, &caller, station, channel.to_owned()).await
     }
 
@@ -262,8 +262,11 @@ impl RadioService {
     }
 
     /// Takes a place for a listener of a user.
-    pub fn admit(&self, user: &UserId) -> Result<ListenerPermit, Error> {
-        self.0.limits.admit(user)
+    pub fn admit(&self, user: &UserId) -> Result<StreamPermit, Error> {
+        self.0.limits.admit(user).map_err(|refused| match refused {
+            StreamRefusal::Full => Error::Busy,
+            StreamRefusal::TooManyOfUser(most) => Error::TooManyListeners(most),
+        })
     }
 
     /// Takes hold of the relay of a station, which begins where there is none.
@@ -352,17 +355,13 @@ impl RadioService {
     /// Resolves when a stream must end that was opened by `ticket`.
     pub(super) async fn wait_for_end(&self, ticket: Ticket) -> StreamEnd {
         let left = u64::from(ticket.token_until).saturating_sub(self.0.clock.unix());
-        let life = Duration::from_secs(left).min(MAX_STREAM_TIME);
-        let revoked = async {
-            match &self.0.revocations {
-                Some(revocations) => revocations.wait_until_revoked(ticket.user.as_str(), ticket.generation).await,
-                None => std::future::pending().await,
-            }
-        };
+        let right = TokenRight { user: ticket.user, generation: ticket.generation, life: Duration::from_secs(left) };
         tokio::select! {
             () = self.0.streams.closing() => StreamEnd::Shutdown,
-            () = tokio::time::sleep(life) => StreamEnd::Expired,
-            () = revoked => StreamEnd::LoggedOut,
+            end = right.ended(self.0.revocations.as_deref()) => match end {
+                TokenEnd::Expired => StreamEnd::Expired,
+                TokenEnd::LoggedOut => StreamEnd::LoggedOut,
+            },
         }
     }
 

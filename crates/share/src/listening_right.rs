@@ -2,36 +2,22 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::Relay;
 use crate::tickets::{Ticket, TicketHolder, TicketPermit};
-
-/// Longest time for which a user's listener goes on, be the token good for longer.
-const MAX_LISTENING_TIME: Duration = Duration::from_secs(86_400);
-
-/// Reason for which a right ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RightEnd {
-    /// The user's token is not valid any more.
-    Expired,
-    /// The user has logged out.
-    LoggedOut,
-}
+use server_kit::auth::token_right::{TokenEnd, TokenRight};
 
 /// Right with which something was opened; its place is held until it is dropped.
 pub struct ListeningRight {
     _place: Option<TicketPermit>,
-    end: Pin<Box<dyn Future<Output = RightEnd> + Send>>,
+    end: Pin<Box<dyn Future<Output = TokenEnd> + Send>>,
 }
 
-impl RightEnd {
-    /// Returns the name as clients and metrics have it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Expired => "expired",
-            Self::LoggedOut => "logged_out",
-        }
+/// Returns the name of an end as clients and metrics have it.
+pub fn end_name(end: TokenEnd) -> &'static str {
+    match end {
+        TokenEnd::Expired => "expired",
+        TokenEnd::LoggedOut => "logged_out",
     }
 }
 
@@ -44,7 +30,7 @@ impl ListeningRight {
     }
 
     /// Resolves when it ends. Can be dropped and called again, but not after it has resolved.
-    pub async fn ended(&mut self) -> RightEnd {
+    pub async fn ended(&mut self) -> TokenEnd {
         (&mut self.end).await
     }
 }
@@ -60,19 +46,9 @@ impl Relay {
         holder.until > self.now() && !is_revoked
     }
 
-    async fn wait_for_end(&self, holder: TicketHolder) -> RightEnd {
-        let left = (holder.until - self.now()).min(MAX_LISTENING_TIME);
-        let revoked = async {
-            match &self.revocations {
-                Some(revocations) => {
-                    revocations.wait_until_revoked(holder.user.as_str(), holder.generation).await;
-                }
-                None => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            () = tokio::time::sleep(left) => RightEnd::Expired,
-            () = revoked => RightEnd::LoggedOut,
-        }
+    async fn wait_for_end(&self, holder: TicketHolder) -> TokenEnd {
+        let life = holder.until - self.now();
+        let right = TokenRight { user: holder.user, generation: holder.generation, life };
+        right.ended(self.revocations.as_deref()).await
     }
 }

@@ -15,6 +15,7 @@ use crate::session::id::SessionId;
 use crate::session::{HostChunk, Session};
 use crate::tickets::TicketHolder;
 use primitives::ids::UserId;
+use server_kit::auth::token_right::{MAX_RIGHT_TIME, TokenRight};
 
 /// Sample rate of what a program sends, in hertz: that of Opus, so that nothing is resampled.
 pub const PROGRAM_SAMPLE_RATE: u32 = 48_000;
@@ -62,16 +63,15 @@ impl Relay {
         let Ok(id) = session.parse::<SessionId>() else { return Ok(None) };
         let opened = self.open_session(id).await.ok().filter(|session| session.ended().is_none());
         let Some(session) = opened else { return Ok(None) };
-        let generation = match &self.revocations {
-            // What began without it would outlive a logout.
-            Some(revocations) => {
-                let known = revocations.last_known(user.as_str()).await;
-                Some(known.ok_or_else(|| ProgramRefused("logouts cannot be looked up at the moment".to_owned()))?)
-            }
-            None => None,
-        };
+        // What began without it would outlive a logout.
+        let right = TokenRight::begin(self.revocations.as_deref(), user, token_life).await;
+        let right = right.ok_or_else(|| ProgramRefused("logouts cannot be looked up at the moment".to_owned()))?;
         let (now, incarnation) = (self.now(), session.incarnation());
-        let holder = TicketHolder { user: user.clone(), generation, until: now + token_life };
+        let holder = TicketHolder {
+            user: right.user,
+            generation: right.generation,
+            until: now + right.life.min(MAX_RIGHT_TIME),
+        };
         Ok(Some(self.prepare_tickets().await.issue_for(id, incarnation, holder, now + ttl)))
     }
 }

@@ -13,7 +13,7 @@ use tokio_tungstenite::tungstenite::Message;
 use super::socket::{ListenerSocket, OutgoingMessage};
 use super::{MAX_WRITE_TIME, MicrosClock, code, error_message, hello_message, time_message};
 use crate::audio::packet_queue::AudioFrame;
-use crate::listening_right::ListeningRight;
+use crate::listening_right::{ListeningRight, end_name};
 use crate::refusal::Refusal;
 use crate::session::chat::{self, ChatPost, ChatSender};
 use crate::session::event::SessionEvent;
@@ -113,7 +113,7 @@ impl ListenerConnection {
                     }
                     None => Err(SocketEnd::Gone),
                 },
-                end = self.right.ended() => Err(SocketEnd::Close(code::UNAUTHORIZED, end.name())),
+                end = self.right.ended() => Err(SocketEnd::Close(code::UNAUTHORIZED, end_name(end))),
             };
             if let Err(end) = done {
                 return end;
