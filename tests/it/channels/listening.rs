@@ -1,7 +1,9 @@
 //! Right to listen to a channel: what it has opened ends with the user's token and with a logout.
 
 use futures::StreamExt;
+use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
 use super::*;
 use crate::streaming_urls::log_out;
@@ -62,15 +64,20 @@ async fn ends(mut response: reqwest::Response) {
     in_time("it ends", async { while let Ok(Some(_)) = response.chunk().await {} }).await;
 }
 
-/// Code and reason with which a WebSocket that `who` opens is closed.
-async fn closed(gate: &Gate, who: &str) -> (u16, String) {
+type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+
+async fn open_socket(gate: &Gate, who: &str) -> Socket {
     let (session, ticket) = listen(gate, who).await;
     let url = format!("ws://{}/api/v1/share/{session}/ws?ticket={ticket}", gate.address());
-    let (mut socket, _) = tokio_tungstenite::connect_async(url).await.expect("it opens");
+    tokio_tungstenite::connect_async(url).await.expect("it opens").0
+}
+
+/// Code and reason with which a WebSocket is closed.
+async fn closed(mut socket: Socket) -> (u16, String) {
     in_time("it is closed", async {
         loop {
-            if let Message::Close(Some(frame)) = socket.next().await.expect("it is closed in order").expect("a message")
-            {
+            let message = socket.next().await.expect("it is closed in order").expect("a message");
+            if let Message::Close(Some(frame)) = message {
                 return (frame.code.into(), frame.reason.to_string());
             }
         }
@@ -82,8 +89,10 @@ async fn closed(gate: &Gate, who: &str) -> (u16, String) {
 async fn what_a_user_has_opened_on_a_channel_ends_with_the_token_and_with_a_logout() {
     let folder = TempFolder::new("channels");
     let gate = playing(&folder).await;
+    // Before a token's time runs: the channel takes a while to be heard.
+    listen(&gate, &bearer("alice")).await;
     let mut claims = token::claims("bob");
-    let until = token::now() + 6;
+    let until = token::now() + 8;
     claims["exp"] = json!(until);
     let bob = format!("Bearer {}", token::with(&claims));
     // The host's own ticket is bound to nobody.
@@ -97,7 +106,7 @@ async fn what_a_user_has_opened_on_a_channel_ends_with_the_token_and_with_a_logo
         open(&gate, &bob, "stream.wav").await,
         open(&gate, &bob, "events").await,
     ];
-    assert_eq!(closed(&gate, &bob).await, (4001, "expired".to_owned()));
+    assert_eq!(closed(open_socket(&gate, &bob).await).await, (4001, "expired".to_owned()));
     for response in opened {
         ends(response).await;
     }
@@ -109,8 +118,9 @@ async fn what_a_user_has_opened_on_a_channel_ends_with_the_token_and_with_a_logo
     let carol = bearer("carol");
     let (session, ticket) = listen(&gate, &carol).await;
     let opened = open(&gate, &carol, "stream.ogg").await;
-    let ((), closed) = tokio::join!(log_out(&gate, "carol"), closed(&gate, &carol));
-    assert_eq!(closed, (4001, "logged_out".to_owned()));
+    let socket = open_socket(&gate, &carol).await;
+    log_out(&gate, "carol").await;
+    assert_eq!(closed(socket).await, (4001, "logged_out".to_owned()));
     ends(opened).await;
     let refused = format!("/api/v1/share/{session}/events?ticket={ticket}");
     gate.client().get(&refused, &[]).await.problem(401);

@@ -59,6 +59,7 @@ impl OpusTrackDecoder {
 #[cfg(test)]
 mod tests {
     use opusic_c::{Application, Encoder};
+    use symphonia::core::units::{Duration, Timestamp};
 
     use super::super::decoder::tests::{decoded, object};
     use super::*;
@@ -134,7 +135,7 @@ mod tests {
         let mut decoder = OpusTrackDecoder::new(&head(2, 0, 0)).expect("a head");
         let mut samples = Vec::new();
         for bytes in [vec![], vec![0xff; 3], vec![0x03], vec![0xfc; 70_000], vec![0x1b, 0xff]] {
-            let packet = Packet::new(0, 0.into(), 0.into(), bytes);
+            let packet = Packet::new(0, Timestamp::ZERO, Duration::ZERO, bytes);
             if let Ok(format) = decoder.decode(&packet, &mut samples) {
                 assert_eq!(format.channels, CHANNELS);
                 assert!(samples.len() <= CHANNELS * MAX_PACKET_FRAMES);

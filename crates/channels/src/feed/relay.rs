@@ -84,7 +84,7 @@ impl FeedRelay {
                 // Taken out before it is told: a change from now on is told again.
                 let Some(number) = self.untold.channels.lock().pop_first() else { break };
                 let client = self.redis.client_with_timeout(PUBLISH_TIMEOUT);
-                let publish = client.publish::<(), _, _>(self.channels[number].1.as_str(), "changed");
+                let publish = client.publish::<(), _, _>(self.channels[number].1.clone(), "changed");
                 if self.redis.run_with_timeout(PUBLISH_TIMEOUT, publish).await.is_err() {
                     self.untold.channels.lock().insert(number);
                     sleep(RETRY_INTERVAL).await;

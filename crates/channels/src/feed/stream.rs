@@ -66,7 +66,7 @@ pub async fn respond(
         Box::pin(async move { service.wait_for_end(&right).await })
     };
     let mut stream = EventStream { channel, user, latest, end, first: None, gauge, _permit: permit };
-    let first = [BEGINNING, &stream.frame(&QueueItems::new(items))].concat();
+    let first = [BEGINNING, &stream.frame(&QueueItems::new(items))[..]].concat();
     stream.first = Some(first.into());
     let body = Body::from_stream(stream::unfold(Some(stream), async |state| {
         let mut state = state?;
