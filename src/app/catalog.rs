@@ -57,6 +57,8 @@ pub fn open_catalog(
     let path_tokens = path_token_signer(&settings.auth, clock);
     let ends_streams = settings.auth.end_revoked_streams || settings.playback.is_some();
     let needs_revocations = path_tokens.is_some() || ends_streams || settings.vod.is_some() || settings.radio.is_some();
+    // Listening to a channel ends with a logout.
+    let needs_revocations = needs_revocations || settings.channels.is_some();
     let revocations = needs_revocations.then(|| {
         let generations = TokenGenerationStore::new(storage.redis.clone(), storage.database.clone());
         Arc::new(TokenRevocations::new(generations))

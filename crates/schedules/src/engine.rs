@@ -7,7 +7,7 @@ use tokio::time::{interval, sleep, timeout};
 use uuid::Uuid;
 
 use crate::Error;
-use crate::action::{ActionError, ActionMessage, ActionRun, RunClaim};
+use crate::action::{ActionError, ActionMessage, ActionRun, ActionUser, RunClaim};
 use crate::lease_watch::{ForeignRun, LeaseWatch};
 use crate::plan::plan;
 use crate::run_store::FireOutcome;
@@ -135,7 +135,7 @@ async fn perform(service: &ScheduleService, schedule: Schedule, claim: RunClaim,
     let state = &service.0;
     let (reply, mut answer) = oneshot::channel();
     let run = ActionRun {
-        user: schedule.user,
+        user: ActionUser { id: schedule.user, role: schedule.role },
         channel: schedule.content.channel,
         action: schedule.content.action,
         schedule: schedule.id,

@@ -7,7 +7,7 @@ use tempfile::TempDir;
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
-use crate::action::{ActionKind, ActionMessage, ActionRun, ScheduledAction, action_channel};
+use crate::action::{ActionKind, ActionMessage, ActionRun, ActionUser, ScheduledAction, action_channel};
 use crate::engine::tick;
 use crate::lease_watch::LeaseWatch;
 use crate::rule::{RuleText, ScheduleTimes};
@@ -18,6 +18,7 @@ use primitives::clock::{Clock, monotonic_now};
 use primitives::ids::UserId;
 use primitives::lifecycle::BackgroundTasks;
 use primitives::unix_time::UnixMillis;
+use server_kit::api::user::UserRole;
 use server_kit::database::{self, Database};
 
 /// Begin of each test: 2026-01-31T18:00:00Z.
@@ -106,8 +107,8 @@ fn content(cron: &str) -> ScheduleContent {
 }
 
 async fn make(node: &Node, content: ScheduleContent) -> Schedule {
-    let user = UserId::parse("alice").expect("an id");
-    node.service.create(&user, content).await.expect("it is made")
+    let user = ActionUser { id: UserId::parse("alice").expect("an id"), role: UserRole::User };
+    node.service.create(user, content).await.expect("it is made")
 }
 
 fn at(seconds: u64) -> UnixMillis {
