@@ -79,3 +79,4 @@ mod tls;
 mod upstream_outcomes;
 mod watch;
 mod watchdog;
+mod yarp_behaviour;
