@@ -62,6 +62,16 @@ impl ConfigContent {
         }
     }
 
+    /// Returns the name that reports call it.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Returns the text.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
     /// Returns the digest of the text.
     pub fn digest(&self) -> ContentDigest {
         ContentDigest::of(self.text.as_bytes())

@@ -143,6 +143,7 @@ fn settings(at: &ConfigLocation<'_>, file: &ConfigFile) -> Option<Settings> {
         films,
         reload_on_change: file.server.reload_on_change.unwrap_or(true),
         telemetry: telemetry?,
+        notes: Vec::new(),
         digests: SourceDigests::default(),
         has_end_mark: false,
     })
