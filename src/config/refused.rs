@@ -51,9 +51,6 @@ const REFUSED: &[(&str, &str, &str)] = &[
         "is refused: Tidegate connects to destinations directly",
         "remove it, or name the proxy as the destination",
     ),
-    ("Logging", "is .NET's and unknown here", "use `Telemetry.LogLevel`"),
-    ("AllowedHosts", "is .NET's and unknown here", "use `Hosts` in the routes' `Match`"),
-    ("Kestrel", "is .NET's and unknown here", "use `Server.Listeners`"),
 ];
 
 /// Returns the reason for which the key at `path` is refused, and advice. A value that switches the feature off is
@@ -61,6 +58,17 @@ const REFUSED: &[(&str, &str, &str)] = &[
 pub fn reason(path: &ConfigPath, value: &ConfigNode) -> Option<KeySupport> {
     let (_, why, help) = REFUSED.iter().find(|(pattern, ..)| path.is_at(pattern))?;
     Some(if is_off(value) { KeySupport::Off } else { KeySupport::Refused { why, help } })
+}
+
+/// Returns the spelling of a refused key that is `key` in another case, in the mapping at `path`.
+pub fn spelling(path: &ConfigPath, key: &str) -> Option<&'static str> {
+    let last = |pattern: &'static str| pattern.rsplit('.').next().unwrap_or(pattern);
+    let is_meant = |name: &str| name.eq_ignore_ascii_case(key);
+    REFUSED
+        .iter()
+        .map(|(pattern, ..)| *pattern)
+        .find(|pattern| is_meant(last(pattern)) && path.key(last(pattern)).is_at(pattern))
+        .map(last)
 }
 
 /// Support of a known key.

@@ -80,3 +80,4 @@ mod tls;
 mod upstream_outcomes;
 mod watch;
 mod watchdog;
+mod yarp_behaviour;

@@ -126,6 +126,9 @@ pub struct ConfigFile {
 #[derive(Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "PascalCase")]
 pub struct ReverseProxy {
+    /// `AuthorizationPolicy` of the routes that say none: `Anonymous`, as in YARP, `Default`, or a name in
+    /// `Policies.Authorization`. Default: `Default` where `Auth.Jwt` is configured; otherwise each route must say.
+    pub default_authorization_policy: Option<String>,
     /// The routes, by id. Their order in the file means nothing.
     #[serde(default)]
     pub routes: NamedEntries<Route>,
