@@ -9,7 +9,7 @@ const QUEUE: &str = "is refused: what is over a limit is answered at once, with 
 const NO_QUEUE: &str = "remove it, or write `QueueLimit: 0`";
 
 /// Path (`*` is any key), reason, and advice.
-const REFUSED: &[(&str, &str, &str)] = &[
+pub const REFUSED: &[(&str, &str, &str)] = &[
     ("Telemetry.Otlp", LATER, "remove it: metrics are at `Server.Admin`, `/metrics`"),
     ("Policies.RateLimiter.*.SlidingWindow.QueueLimit", QUEUE, NO_QUEUE),
     ("Policies.RateLimiter.*.SlidingWindow.QueueProcessingOrder", QUEUE, NO_QUEUE),
@@ -20,16 +20,11 @@ const REFUSED: &[(&str, &str, &str)] = &[
     ("Policies.RateLimiter.*.Concurrency.QueueLimit", QUEUE, NO_QUEUE),
     ("Policies.RateLimiter.*.Concurrency.QueueProcessingOrder", QUEUE, NO_QUEUE),
     ("ObjectStores.*.Credentials.Provider", LATER, "give `AccessKey` and `SecretKey`"),
-    ("ReverseProxy.Routes.*.Transforms.ResponseTrailersCopy", LATER, "remove it: trailers go through unchanged"),
-    ("ReverseProxy.Routes.*.Transforms.ResponseTrailer", LATER, "remove it: trailers go through unchanged"),
-    ("ReverseProxy.Routes.*.Transforms.ResponseTrailerRemove", LATER, "remove it: trailers go through unchanged"),
-    ("ReverseProxy.Routes.*.Transforms.ResponseTrailersAllowed", LATER, "remove it: trailers go through unchanged"),
     (
         "ReverseProxy.Routes.*.Transforms.ByFormat",
         "is refused: Tidegate does not tell its own address",
         "remove it, and `by` from `Forwarded`",
     ),
-    ("ReverseProxy.Clusters.*.SessionAffinity", LATER, "remove it or write `Enabled: false`"),
     ("ReverseProxy.Clusters.*.HttpClient.MaxConnectionsPerServer", LATER, "remove it: connections are not limited"),
     (
         "ReverseProxy.Clusters.*.HttpClient.DangerousAcceptAnyServerCertificate",
@@ -40,11 +35,6 @@ const REFUSED: &[(&str, &str, &str)] = &[
         "ReverseProxy.Clusters.*.HttpClient.SslProtocols",
         "is refused: TLS 1.2 and 1.3 are offered, and nothing older can be",
         "remove it",
-    ),
-    (
-        "ReverseProxy.Clusters.*.HttpClient.EnableMultipleHttp2Connections",
-        "is refused: requests go out as HTTP/1.1",
-        "remove it: connections are opened as they are needed",
     ),
     (
         "ReverseProxy.Clusters.*.HttpClient.WebProxy",

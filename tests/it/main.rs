@@ -29,6 +29,7 @@ mod faults;
 mod film_serving;
 mod films;
 mod framing;
+mod grpc;
 mod guesses;
 mod hostile_tokens;
 mod http2;

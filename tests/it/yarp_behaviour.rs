@@ -5,7 +5,8 @@
 //! `gone` is not there. `base` is the path of their addresses. Without `bare` each route tells its id to the server in `X-Route`.
 //! A row sends `send` (method and target) with `host`, `with` (headers) and `body`, so many `times`. It expects the status `is`
 //! (200), the `route`, the server `at` which it came, the request line that the server `gets`, headers that it `got`, headers of the
-//! `answer` and its `text`, and how many requests each server had (`spread`: least and most).
+//! `answer` and its `text`, how many requests each server had (`spread`: least and most), or that `one` server had all. With `sticky` each
+//! request brings the cookies of the answer before it, or the header of that name.
 
 use std::collections::BTreeMap;
 
@@ -66,8 +67,12 @@ impl Group {
 
     async fn check(&self, row: &Value) -> Result<(), String> {
         let mut seen: BTreeMap<&str, Vec<Seen>> = BTreeMap::new();
+        let mut session = String::new();
         for _ in 0..row["times"].as_u64().unwrap_or(1) {
-            let answer = self.send(row).await?;
+            let answer = self.send(row, &session).await?;
+            if session.is_empty() {
+                session = session_of(&row["sticky"], &answer);
+            }
             check_answer(row, &answer)?;
             for (name, server) in &self.servers {
                 seen.entry(name).or_default().extend(server.take_seen());
@@ -78,6 +83,9 @@ impl Group {
             if least.is_none_or(|least| count < least) || most.is_none_or(|most| count > most) {
                 return Err(format!("`{name}` had {count} requests"));
             }
+        }
+        if row["one"] == true && seen.values().filter(|seen| !seen.is_empty()).count() != 1 {
+            return Err("more than one server had requests".to_owned());
         }
         let all = || seen.iter().flat_map(|(name, seen)| seen.iter().map(move |seen| (*name, seen)));
         if let Some(at) = row["at"].as_str().and_then(|at| all().find(|(name, _)| *name != at)) {
@@ -91,10 +99,11 @@ impl Group {
         }
     }
 
-    async fn send(&self, row: &Value) -> Result<RawResponse, String> {
+    async fn send(&self, row: &Value, session: &str) -> Result<RawResponse, String> {
         let line = text(&row["send"]);
         let method = line.split(' ').next().unwrap_or_default();
         let mut request = format!("{line} HTTP/1.1\r\nHost: {}\r\n", row["host"].as_str().unwrap_or("gate"));
+        request.push_str(session);
         for (name, value) in map(&row["with"]) {
             let values = value.as_array().cloned().unwrap_or_else(|| vec![value]);
             values.iter().for_each(|value| request.push_str(&format!("{name}: {}\r\n", text(value))));
@@ -107,6 +116,18 @@ impl Group {
         let mut raw = self.gate.raw().await;
         raw.send(request.as_bytes()).await;
         raw.response(method, LIMIT).await.map_err(|error| format!("no answer: {error}"))
+    }
+}
+
+/// Returns the line by which a request goes on with the session of `answer`.
+fn session_of(sticky: &Value, answer: &RawResponse) -> String {
+    let line = |name: &str, value: Option<&str>| value.map(|value| format!("{name}: {value}\r\n")).unwrap_or_default();
+    match sticky.as_str() {
+        Some(header) => line(header, answer.header(header)),
+        None if *sticky == true => {
+            line("Cookie", answer.header("Set-Cookie").and_then(|cookie| cookie.split(';').next()))
+        }
+        None => String::new(),
     }
 }
 

@@ -245,15 +245,6 @@ fn change(path: &ConfigPath, value: &ConfigNode) -> Option<&'static str> {
     if path.is_at("ReverseProxy.Clusters.*.HealthCheck") && value.get("AvailableDestinationsPolicy").is_none() {
         return Some("`AvailableDestinationsPolicy` is `HealthyAndUnknown` unless said");
     }
-    let text = |it: &NodeData| match it {
-        NodeData::Text(text) => text.clone(),
-        NodeData::Integer(number) => number.to_string(),
-        NodeData::Float(number) => number.to_string(),
-        _ => String::new(),
-    };
-    if path.is_at("ReverseProxy.Clusters.*.HttpRequest.Version") && !text(&value.data).starts_with('1') {
-        return Some("requests go out as HTTP/1.1");
-    }
     CHANGED.iter().find(|(pattern, _)| path.is_at(pattern)).map(|(_, comment)| *comment)
 }
 

@@ -2,6 +2,7 @@
 //! descriptions in the JSON Schema and in `docs/configuration.md`.
 
 mod access;
+mod affinity;
 mod api;
 mod cache;
 mod channels;
@@ -33,6 +34,9 @@ use serde::Deserialize;
 
 pub use access::{
     AccessService, Auth, AuthorizationPolicy, CorsPolicy, Issuer, OnFailure, PathToken, Policies, Rule, TimeoutPolicy,
+};
+pub use affinity::{
+    AffinityCookie, AffinityFailurePolicy, AffinityPolicy, CookieSecurePolicy, SameSite, SessionAffinity,
 };
 pub use api::Api;
 pub use cache::{Cache, OutputCachePolicy};

@@ -29,22 +29,15 @@ pub const FILES: &[((&str, &str), &[&str])] = &[
     (file!("any_case"), &[]),
     (
         file!("every_property"),
-        &[
-            "SessionAffinity",
-            "SslProtocols",
-            "DangerousAcceptAnyServerCertificate",
-            "MaxConnectionsPerServer",
-            "EnableMultipleHttp2Connections",
-            "WebProxy",
-        ],
+        &["SslProtocols", "DangerousAcceptAnyServerCertificate", "MaxConnectionsPerServer", "WebProxy"],
     ),
-    (file!("transforms"), &["ResponseTrailer", "ResponseTrailersAllowed", "ResponseTrailerRemove"]),
+    (file!("transforms"), &[]),
     (file!("forwarded"), &["ByFormat"]),
     (
         file!("client_and_request"),
         &["SslProtocols", "MaxConnectionsPerServer", "DangerousAcceptAnyServerCertificate", "SslProtocols"],
     ),
-    (file!("health_and_affinity"), &["SessionAffinity"]),
+    (file!("health_and_affinity"), &[]),
 ];
 
 /// The file as an operator completes it, who has decided about routes that say nothing.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use url::Url;
+use url::{Host, Url};
 
 use crate::proxy::settings::{HandlerSettings, RouteSettings};
 use routing::table::RouteTable;
@@ -24,7 +24,7 @@ pub fn shared_request_warnings(routes: &RouteTable<Arc<RouteSettings>>) -> Vec<S
 pub fn bare_store_warnings(routes: &RouteTable<Arc<RouteSettings>>, stores: &[Arc<StoreSettings>]) -> Vec<String> {
     let is_endpoint = |address: &Url| {
         stores.iter().any(|store| match &store.endpoint {
-            StoreEndpoint::Remote(endpoint) => endpoint.origin() == address.origin(),
+            StoreEndpoint::Remote(endpoint) => !is_loopback(address) && endpoint.origin() == address.origin(),
             StoreEndpoint::Embedded(_) => false,
         })
     };
@@ -43,6 +43,16 @@ pub fn bare_store_warnings(routes: &RouteTable<Arc<RouteSettings>>, stores: &[Ar
     routes.entries().filter_map(|entry| warning(&entry.value)).collect()
 }
 
+/// Returns true for an address of this machine alone, where things are tried out.
+fn is_loopback(address: &Url) -> bool {
+    match address.host() {
+        Some(Host::Ipv4(ip)) => ip.is_loopback(),
+        Some(Host::Ipv6(ip)) => ip.is_loopback(),
+        Some(Host::Domain(name)) => name == "localhost",
+        None => false,
+    }
+}
+
 /// Returns true where an address is named as object stores usually are.
 fn is_store_name(address: &Url) -> bool {
     let host = address.host_str().unwrap_or_default().to_ascii_lowercase();
@@ -54,6 +64,18 @@ fn is_store_name(address: &Url) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn this_machine_is_known() {
+        for (address, expected) in [
+            ("http://127.0.0.1:9000", true),
+            ("http://[::1]:9000", true),
+            ("http://localhost", true),
+            ("http://10.0.0.1", false),
+        ] {
+            assert_eq!(is_loopback(&address.parse().expect("a URL")), expected, "{address}");
+        }
+    }
 
     #[test]
     fn stores_are_known_by_their_names() {
