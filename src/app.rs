@@ -20,6 +20,7 @@ mod players;
 mod playlists;
 pub mod probe;
 mod radio;
+pub mod recognition;
 mod reload;
 mod reload_metrics;
 mod restart_keys;

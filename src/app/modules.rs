@@ -11,7 +11,7 @@ use super::schedules::ActionPerformer;
 use super::storage::StateStorage;
 use super::stores::OpenStores;
 use super::{SharedServices, StartError};
-use super::{channels, lyrics, players, playlists, radio, schedules, vod};
+use super::{channels, lyrics, players, playlists, radio, recognition, schedules, vod};
 use crate::config::Settings;
 use crate::proxy::process::Process;
 use crate::proxy::runtime::Runtime;
@@ -120,6 +120,7 @@ pub fn start(
     let programs = None;
     modules.extend(channels::start(settings, dependencies, runtime, programs)?);
     modules.extend(playlists::start(settings, dependencies)?);
+    modules.extend(recognition::start(settings, dependencies, runtime)?);
     let (radio, radio_routes) = radio::start(settings, dependencies)?;
     modules.extend(radio_routes);
     modules.extend(schedules::start(settings, dependencies, ActionPerformer { players, radio })?);

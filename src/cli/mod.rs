@@ -8,6 +8,7 @@ mod demo;
 mod demo_catalog;
 mod explain;
 mod import;
+mod index;
 mod migrate;
 mod pid_file;
 mod purge;
@@ -65,6 +66,8 @@ enum CliCommand {
     },
     /// Put the objects of a bucket into the catalogue.
     Import(import::ImportArgs),
+    /// Listen to the catalogue's tracks, so that clips of them are recognised.
+    Index(index::IndexArgs),
     /// Make a token for development, from an issuer with a shared secret.
     Token {
         /// The configuration file.
@@ -105,6 +108,7 @@ pub fn main() -> ExitCode {
             Err(report) => refuse(&report),
         },
         CliCommand::Import(arguments) => import::run(&arguments),
+        CliCommand::Index(arguments) => index::run(&arguments),
         CliCommand::Token { config, token } => match crate::config::load(&config) {
             Ok(settings) => token::run(&token, &settings.auth.issuers),
             Err(report) => refuse(&report),

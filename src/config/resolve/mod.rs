@@ -20,6 +20,7 @@ mod playlists;
 mod policy;
 mod positions;
 mod radio;
+mod recognition;
 mod route;
 mod route_match;
 mod schedules;
@@ -135,6 +136,7 @@ fn settings(at: &ConfigLocation<'_>, file: &ConfigFile) -> Option<Settings> {
         radio: modules.radio?,
         channels: modules.channels?,
         playlists: modules.playlists?,
+        recognition: modules.recognition?,
         schedules: modules.schedules?,
         player: modules.player?,
         events: events?,

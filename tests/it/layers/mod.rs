@@ -162,6 +162,7 @@ const ADAPTERS: &[(&str, &[&str])] = &[
             "crates/playback/src/positions/store/",
             "crates/playlists/src/store.rs",
             "crates/radio/src/station_store.rs",
+            "crates/recognition/src/history.rs",
             "crates/schedules/src/run_store.rs",
             "crates/schedules/src/store.rs",
             "crates/vod/src/view_log.rs",

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use crate::audio::object::{TrackObject, TrackObjectError};
 use crate::queue::item::QueueItem;
+use track_audio::object::{TrackObject, TrackObjectError};
 
 /// Track that is open.
 pub struct OpenedTrack {
