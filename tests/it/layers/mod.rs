@@ -57,9 +57,8 @@ const MODULES: &[(&str, &str)] = &[
         metrics:      sources
         store:        Error
         recent_failures:
-        user_shares:
         track_question: LyricsTrack metrics service sources track_lyrics
-        service:      Error LyricsTrack TrackResolver metrics recent_failures search settings sources store track_lyrics track_question user_shares
+        service:      Error LyricsTrack TrackResolver metrics recent_failures search settings sources store track_lyrics track_question
         search:       Error metrics service sources store track_lyrics
         view:         search service sources store text track_lyrics
         bodies:       sources text track_lyrics
