@@ -19,6 +19,7 @@ mod players;
 mod playlists;
 pub mod probe;
 mod radio;
+pub mod recognition;
 mod reload;
 mod running;
 mod schedules;

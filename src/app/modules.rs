@@ -11,7 +11,7 @@ use super::schedules::ActionPerformer;
 use super::storage::StateStorage;
 use super::stores::OpenStores;
 use super::{SharedServices, StartError};
-use super::{channels, lyrics, players, playlists, radio, schedules, vod};
+use super::{channels, lyrics, players, playlists, radio, recognition, schedules, vod};
 use crate::config::Settings;
 use crate::proxy::process::Process;
 use crate::proxy::runtime::Runtime;
@@ -122,6 +122,7 @@ pub fn start(
     modules.extend(channel_routes);
     let (playlists, playlist_routes) = playlists::start(settings, dependencies)?;
     modules.extend(playlist_routes);
+    modules.extend(recognition::start(settings, dependencies, runtime)?);
     let (radio, radio_routes) = radio::start(settings, dependencies, players.as_ref(), events)?;
     modules.extend(radio_routes);
     let performer = ActionPerformer { players, radio, channels, playlists };

@@ -10,6 +10,7 @@ mod demo_catalog;
 mod diff;
 mod explain;
 mod import;
+mod index;
 mod migrate;
 mod pid_file;
 mod purge;
@@ -66,6 +67,8 @@ enum CliCommand {
     Migrate(migrate::MigrateArgs),
     /// Put the objects of a bucket into the catalogue.
     Import(import::ImportArgs),
+    /// Listen to the catalogue's tracks, so that clips of them are recognised.
+    Index(index::IndexArgs),
     /// Make a token for development, from an issuer with a shared secret.
     Token {
         /// The configuration file.
@@ -104,6 +107,7 @@ pub fn main() -> ExitCode {
         CliCommand::Upgrade(arguments) => upgrade::run(&arguments),
         CliCommand::Migrate(arguments) => migrate::run(&arguments),
         CliCommand::Import(arguments) => import::run(&arguments),
+        CliCommand::Index(arguments) => index::run(&arguments),
         CliCommand::Token { config, token } => match crate::config::load(&config) {
             Ok(settings) => token::run(&token, &settings.auth.issuers),
             Err(report) => refuse(&report),

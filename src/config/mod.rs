@@ -87,6 +87,8 @@ pub struct Settings {
     pub channels: Option<channels::settings::Settings>,
     /// Playlists, if they are kept.
     pub playlists: Option<playlists::settings::Settings>,
+    /// Recognition, if there is any.
+    pub recognition: Option<recognition::settings::Settings>,
     /// Schedules, if they are kept.
     pub schedules: Option<schedules::settings::Settings>,
     /// The player page, if there is one.

@@ -274,6 +274,7 @@ pub fn module_name(path: &str) -> &'static str {
         ("lyrics", ..) => "lyrics",
         ("playlists", ..) => "playlists",
         ("radio", ..) => "radio",
+        ("recognition", ..) => "recognition",
         ("queue" | "channels", ..) => "channels",
         ("scheduler", ..) => "schedules",
         ("stream", ..) | ("admin", Some("subscriptions" | "stream-sessions"), _) => "films",

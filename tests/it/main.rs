@@ -60,6 +60,7 @@ mod protected_routes;
 mod quotas;
 mod radio;
 mod ranges;
+mod recognition;
 mod recording;
 mod release;
 mod reload;

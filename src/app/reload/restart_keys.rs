@@ -20,6 +20,7 @@ pub fn fixed_differences(old: &Settings, new: &Settings, process: &Process) -> V
         ("Radio", old.radio != new.radio),
         ("Channels", old.channels != new.channels),
         ("Playlists", old.playlists != new.playlists),
+        ("Recognition", old.recognition != new.recognition),
         ("Schedules", old.schedules != new.schedules),
         ("Events", old.events != new.events),
         ("Share", old.share != new.share),

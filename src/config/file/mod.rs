@@ -17,6 +17,7 @@ mod player;
 mod playlists;
 mod positions;
 mod radio;
+mod recognition;
 mod route;
 mod schedules;
 mod server;
@@ -52,6 +53,7 @@ pub use player::{Library, Player, SignIn};
 pub use playlists::Playlists;
 pub use positions::{FilmPositions, Positions};
 pub use radio::Radio;
+pub use recognition::Recognition;
 pub use route::{HeaderMatch, HeaderMode, Match, QueryMatch, QueryMode, Route};
 pub use schedules::Schedules;
 pub use server::{AccessLog, AccessLogFormat, Acme, AcmeChallenge, Admin, Server, Telemetry};
@@ -111,6 +113,8 @@ pub struct ConfigFile {
     pub channels: Option<Channels>,
     /// Playlists of users. Default: none.
     pub playlists: Option<Playlists>,
+    /// Recognition of clips of sound. Default: none.
+    pub recognition: Option<Recognition>,
     /// What users want begun at a time. Default: none.
     pub schedules: Option<Schedules>,
     /// The page that plays the catalogue in a browser. Default: none.

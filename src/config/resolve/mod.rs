@@ -21,6 +21,7 @@ mod playlists;
 mod policy;
 mod positions;
 mod radio;
+mod recognition;
 mod route;
 mod route_match;
 mod schedules;
@@ -116,7 +117,6 @@ fn settings(at: &ConfigLocation<'_>, file: &ConfigFile) -> Option<Settings> {
     let ResolvedServer { server, admin, acme } = server?;
     scope.is_complete().then_some(())?;
     let films = films?;
-    let limits = film_routes::all_limits(&films, &rate_limiters);
     Some(Settings {
         server: ServerSettings { api_cors: api_cors?, ..server },
         admin,
@@ -124,7 +124,7 @@ fn settings(at: &ConfigLocation<'_>, file: &ConfigFile) -> Option<Settings> {
         process: process?,
         stores: stores.into_values().collect(),
         auth: auth?,
-        limits,
+        limits: film_routes::all_limits(&films, &rate_limiters),
         routes: routes?,
         clusters,
         cache: cache?,
@@ -136,6 +136,7 @@ fn settings(at: &ConfigLocation<'_>, file: &ConfigFile) -> Option<Settings> {
         radio: modules.radio?,
         channels: modules.channels?,
         playlists: modules.playlists?,
+        recognition: modules.recognition?,
         schedules: modules.schedules?,
         player: modules.player?,
         events: events?,

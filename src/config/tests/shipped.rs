@@ -125,6 +125,7 @@ fn what_the_shipped_file_calls_a_default_is_one() {
         ("Channels", &["MaxSizePerUser", "TypicalDuration", "ClaimLease", "Crossfade", "IdleTimeout"]),
         ("Channels", &["ScheduledBy"]),
         ("Playlists", &["MaxPlaylistsPerUser", "MaxItems", "MaxSize"]),
+        ("Recognition", &["Index", "ClipLength", "MaxHistory"]),
         ("Schedules", &["MaxSchedulesPerUser", "MinInterval", "MisfireGrace", "Lease", "HistoryFor"]),
         ("Share", &["MaxSessions", "Buffer", "Timeout", "AllowLocalhost", "Compatibility"]),
         ("Share.Recording", &["MaxDuration", "MaxSize"]),

@@ -5,42 +5,20 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
-use symphonia::core::common::Limit;
-use symphonia::core::errors::Error as SoundError;
-use symphonia::core::formats::probe::Hint;
-use symphonia::core::formats::{FormatOptions, FormatReader, TrackType};
-use symphonia::core::io::MediaSourceStream;
-use symphonia::core::meta::MetadataOptions;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::{self, Receiver, Sender};
 
-use super::object::{ObjectFile, TrackObject};
-use super::resampler::StereoResampler;
-use super::track_decoder::{DecodedFormat, PacketFault, TrackDecoder};
 use super::{CHANNELS, SAMPLE_RATE};
+use track_audio::decoder::{DecodeError, TrackDecoder};
+use track_audio::object::{ObjectFile, TrackObject};
+use track_audio::{ChannelLayout, SoundForm};
 
 /// Frames of a block: a tenth of a second.
 pub const BLOCK_FRAMES: usize = SAMPLE_RATE as usize / 10;
 /// Blocks that wait: three seconds, a bit more than a megabyte.
 const QUEUED_BLOCKS: usize = 30;
-/// Faulty packets in a row after which a track is given up.
-const MAX_FAULTS: u32 = 50;
-/// Largest tag that is read, in bytes.
-const MAX_TAG_BYTES: usize = 64 << 10;
-
-/// Reason for which a track cannot be played.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum DecodeError {
-    /// It has no form that is known.
-    #[error("its format is not known: {0}")]
-    Format(String),
-    /// It cannot be read, or breaks off.
-    #[error("it cannot be read: {0}")]
-    Read(String),
-    /// Its sound is damaged.
-    #[error("it is damaged: {0}")]
-    Damaged(String),
-}
+/// Form of a channel's sound.
+const SOUND: SoundForm = SoundForm { rate: SAMPLE_RATE, layout: ChannelLayout::Stereo };
 
 /// What a decoder says.
 #[derive(Debug)]
@@ -77,90 +55,21 @@ pub fn start_decoder(object: Arc<dyn TrackObject>, sender: Sender<DecodedBlock>)
 }
 
 fn decode(object: Arc<dyn TrackObject>, runtime: Handle, into: &Sender<DecodedBlock>) -> Result<(), DecodeError> {
-    let (mut format, mut decoder, track) = open(object, runtime, into)?;
+    let extension = object.extension().map(str::to_owned);
+    let file = Box::new(ObjectFile::new(object, runtime));
+    let mut decoder = TrackDecoder::open(file, extension.as_deref(), SOUND)?;
+    if let Some(length) = decoder.length() {
+        // Nobody who waits is no error.
+        let _ = into.blocking_send(DecodedBlock::Length(length));
+    }
     let mut output = BlockWriter { into, ready: Vec::new() };
-    let (mut samples, mut resampler) = (Vec::<f32>::new(), None::<StereoResampler>);
-    let mut faults = 0;
-    loop {
-        let packet = match format.next_packet() {
-            Ok(Some(packet)) => packet,
-            Ok(None) => break,
-            Err(error) => return Err(failure(error)),
-        };
-        if packet.track_id != track {
-            continue;
-        }
-        let DecodedFormat { rate, channels } = match decoder.decode(&packet, &mut samples) {
-            Ok(format) => format,
-            Err(PacketFault::Packet(what)) => {
-                faults += 1;
-                if faults > MAX_FAULTS {
-                    return Err(DecodeError::Damaged(what));
-                }
-                continue;
-            }
-            Err(PacketFault::Track(error)) => return Err(error),
-        };
-        faults = 0;
-        if resampler.as_ref().is_none_or(|resampler| !resampler.fits(rate, channels)) {
-            if let Some(mut before) = resampler.take() {
-                before.finish(&mut output.ready);
-            }
-            let made = StereoResampler::new(rate, channels);
-            resampler = Some(made.ok_or_else(|| DecodeError::Format(format!("{rate} Hz, {channels} channels")))?);
-        }
-        let is_converted = resampler.as_mut().is_some_and(|resampler| resampler.push(&samples, &mut output.ready));
-        if !is_converted {
-            return Err(DecodeError::Damaged("it cannot be resampled".to_owned()));
-        }
+    while decoder.read(&mut output.ready)? {
         if !output.write_whole_blocks() {
             return Ok(());
         }
     }
-    if let Some(mut resampler) = resampler {
-        resampler.finish(&mut output.ready);
-    }
     output.write_rest();
     Ok(())
-}
-
-type OpenTrack = (Box<dyn FormatReader>, TrackDecoder, u32);
-
-fn open(object: Arc<dyn TrackObject>, runtime: Handle, into: &Sender<DecodedBlock>) -> Result<OpenTrack, DecodeError> {
-    let mut hint = Hint::new();
-    if let Some(extension) = object.extension() {
-        hint.with_extension(extension);
-    }
-    let stream = MediaSourceStream::new(Box::new(ObjectFile::new(object, runtime)), Default::default());
-    // Pictures are not looked at.
-    let tags =
-        MetadataOptions::default().limit_tag_bytes(Limit::Maximum(MAX_TAG_BYTES)).limit_visual_bytes(Limit::Maximum(0));
-    let probed = symphonia::default::get_probe().probe(&hint, stream, FormatOptions::default(), tags);
-    let format = probed.map_err(|error| match error {
-        SoundError::IoError(error) if error.kind() != std::io::ErrorKind::UnexpectedEof => {
-            DecodeError::Read(error.to_string())
-        }
-        error => DecodeError::Format(error.to_string()),
-    })?;
-    let no_sound = || DecodeError::Format("there is no sound that can be decoded".to_owned());
-    let track = format.default_track(TrackType::Audio).ok_or_else(no_sound)?;
-    let parameters = track.codec_params.as_ref().and_then(|parameters| parameters.audio()).ok_or_else(no_sound)?;
-    let decoder = TrackDecoder::new(parameters)?;
-    if let (Some(frames), Some(rate)) = (track.num_frames, parameters.sample_rate.filter(|rate| *rate > 0)) {
-        let length = Duration::from_millis(frames.saturating_mul(1000) / u64::from(rate));
-        // Nobody who waits is no error.
-        let _ = into.blocking_send(DecodedBlock::Length(length));
-    }
-    let id = track.id;
-    Ok((format, decoder, id))
-}
-
-/// Returns the reason that an error of Symphonia is.
-pub fn failure(error: SoundError) -> DecodeError {
-    match error {
-        SoundError::IoError(error) => DecodeError::Read(error.to_string()),
-        error => DecodeError::Damaged(error.to_string()),
-    }
 }
 
 /// Writer of blocks into the queue.
@@ -192,18 +101,19 @@ impl BlockWriter<'_> {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+mod tests {
     use std::sync::atomic::{AtomicU64, Ordering};
 
     use async_trait::async_trait;
     use bytes::Bytes;
     use proptest::prelude::*;
 
-    use super::super::object::TrackObjectError;
+    use track_audio::object::TrackObjectError;
+
     use super::*;
 
     /// Object in memory that counts the bytes that are read of it.
-    pub struct MemoryObject {
+    struct MemoryObject {
         bytes: Bytes,
         extension: &'static str,
         read: AtomicU64,
@@ -226,7 +136,7 @@ pub(super) mod tests {
         }
     }
 
-    pub fn object(bytes: Vec<u8>, extension: &'static str) -> Arc<MemoryObject> {
+    fn object(bytes: Vec<u8>, extension: &'static str) -> Arc<MemoryObject> {
         Arc::new(MemoryObject { bytes: bytes.into(), extension, read: AtomicU64::new(0) })
     }
 
@@ -247,7 +157,7 @@ pub(super) mod tests {
         file
     }
 
-    pub async fn decoded(object: Arc<MemoryObject>) -> (Vec<f32>, Option<Duration>, Option<DecodeError>) {
+    async fn decoded(object: Arc<MemoryObject>) -> (Vec<f32>, Option<Duration>, Option<DecodeError>) {
         let (sender, mut blocks) = block_queue();
         start_decoder(object, sender);
         let (mut all, mut length, mut failure) = (Vec::new(), None, None);

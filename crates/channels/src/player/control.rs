@@ -10,12 +10,13 @@ use uuid::Uuid;
 use super::output::OpenedTrack;
 use super::station::{HeardTrack, PlayOutcome, PlayedRecord, StationRecord};
 use super::{DeskCommand, DeskReport, DeskTrack, PlayerContext, RENEW_INTERVAL};
-use crate::audio::decoder::{self, DecodeError, DecodedBlock};
+use crate::audio::decoder::{self, DecodedBlock};
 use crate::channel::ChannelId;
 use crate::queue::item::QueueItem;
 use crate::queue::store::ClaimToken;
 use crate::service::ClaimedItem;
 use primitives::clock::monotonic_now;
+use track_audio::decoder::DecodeError;
 
 /// Control of a channel at this node.
 pub struct PlayerControl<'a> {
