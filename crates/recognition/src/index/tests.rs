@@ -11,7 +11,7 @@ fn track(seed: u32, frames: u32) -> IndexedTrack {
     let mut state = seed.wrapping_mul(2_654_435_761).wrapping_add(1);
     let mut random = |below: u32| {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        (u64::from(state >> 4) * u64::from(below) >> 28) as u32
+        ((u64::from(state >> 4) * u64::from(below)) >> 28) as u32
     };
     let landmarks = (0..frames).flat_map(|frame| [frame, frame].map(|frame| Landmark { code: random(1 << 23), frame }));
     IndexedTrack { id: format!("track-{seed}"), version: "1".to_owned(), landmarks: landmarks.collect(), frames }
