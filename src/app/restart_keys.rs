@@ -21,6 +21,7 @@ pub fn fixed_differences(old: &Settings, new: &Settings, process: &Process) -> V
         ("Channels", old.channels != new.channels),
         ("Playlists", old.playlists != new.playlists),
         ("Schedules", old.schedules != new.schedules),
+        ("Backup", old.backup != new.backup),
         ("Events", old.events != new.events),
         ("Share", old.share != new.share),
         ("Player", old.player != new.player),

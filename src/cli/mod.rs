@@ -11,6 +11,7 @@ mod import;
 mod migrate;
 mod pid_file;
 mod purge;
+mod restore;
 mod schema;
 mod serve;
 mod service_manager;
@@ -65,6 +66,8 @@ enum CliCommand {
     },
     /// Put the objects of a bucket into the catalogue.
     Import(import::ImportArgs),
+    /// Restore a backup from the object store, or only check it.
+    Restore(restore::RestoreArgs),
     /// Make a token for development, from an issuer with a shared secret.
     Token {
         /// The configuration file.
@@ -105,6 +108,7 @@ pub fn main() -> ExitCode {
             Err(report) => refuse(&report),
         },
         CliCommand::Import(arguments) => import::run(&arguments),
+        CliCommand::Restore(arguments) => restore::run(&arguments),
         CliCommand::Token { config, token } => match crate::config::load(&config) {
             Ok(settings) => token::run(&token, &settings.auth.issuers),
             Err(report) => refuse(&report),

@@ -3,6 +3,7 @@
 
 mod access;
 mod api;
+mod backup;
 mod cache;
 mod channels;
 mod cluster;
@@ -35,6 +36,7 @@ pub use access::{
     AccessService, Auth, AuthorizationPolicy, CorsPolicy, Issuer, OnFailure, PathToken, Policies, Rule, TimeoutPolicy,
 };
 pub use api::Api;
+pub use backup::Backup;
 pub use cache::{Cache, OutputCachePolicy};
 pub use channels::Channels;
 pub use cluster::{Cluster, Destination, HttpRequest, LoadBalancingPolicy, VersionPolicy};
@@ -109,6 +111,8 @@ pub struct ConfigFile {
     pub playlists: Option<Playlists>,
     /// What users want begun at a time. Default: none.
     pub schedules: Option<Schedules>,
+    /// Backups of the database, of Redis and of the configuration. Default: none.
+    pub backup: Option<Backup>,
     /// The page that plays the catalogue in a browser. Default: none.
     pub player: Option<Player>,
     /// What listeners do, as events for others. Default: none, and no path that takes them.

@@ -126,6 +126,7 @@ fn what_the_shipped_file_calls_a_default_is_one() {
         ("Channels", &["MaxSizePerUser", "TypicalDuration", "ClaimLease", "Crossfade", "IdleTimeout"]),
         ("Playlists", &["MaxPlaylistsPerUser", "MaxItems", "MaxSize"]),
         ("Schedules", &["MaxSchedulesPerUser", "MinInterval", "MisfireGrace", "Lease", "HistoryFor"]),
+        ("Backup", &["Prefix", "KeepFor", "KeepAtLeast", "Lease", "WorkFolder"]),
         ("Share", &["MaxSessions", "Buffer", "Timeout", "AllowLocalhost", "Compatibility"]),
         ("Share.Recording", &["MaxDuration", "MaxSize"]),
         ("Telemetry", &["LogLevel"]),
