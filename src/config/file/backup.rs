@@ -12,7 +12,7 @@ use crate::config::value::{ConfigFlag, ConfigText, TimeSpan};
 pub struct Backup {
     /// Whether there are any. Default: `true` where the section is there.
     pub enabled: Option<ConfigFlag>,
-    /// A name in `ObjectStores`, of a store that takes objects in parts: not an embedded one.
+    /// A name in `ObjectStores`, but no embedded store: that takes nothing in parts.
     pub store: String,
     /// The bucket. May be `env:NAME`.
     pub bucket: ConfigText,
