@@ -14,6 +14,7 @@ mod index;
 mod migrate;
 mod pid_file;
 mod purge;
+mod restore;
 mod schema;
 mod serve;
 mod service_manager;
@@ -69,6 +70,8 @@ enum CliCommand {
     Import(import::ImportArgs),
     /// Listen to the catalogue's tracks, so that clips of them are recognised.
     Index(index::IndexArgs),
+    /// Restore a backup from the object store, or only check it.
+    Restore(restore::RestoreArgs),
     /// Make a token for development, from an issuer with a shared secret.
     Token {
         /// The configuration file.
@@ -108,6 +111,7 @@ pub fn main() -> ExitCode {
         CliCommand::Migrate(arguments) => migrate::run(&arguments),
         CliCommand::Import(arguments) => import::run(&arguments),
         CliCommand::Index(arguments) => index::run(&arguments),
+        CliCommand::Restore(arguments) => restore::run(&arguments),
         CliCommand::Token { config, token } => match crate::config::load(&config) {
             Ok(settings) => token::run(&token, &settings.auth.issuers),
             Err(report) => refuse(&report),

@@ -277,6 +277,7 @@ pub fn module_name(path: &str) -> &'static str {
         ("recognition", ..) => "recognition",
         ("queue" | "channels", ..) => "channels",
         ("scheduler", ..) => "schedules",
+        ("backup", ..) => "backup",
         ("stream", ..) | ("admin", Some("subscriptions" | "stream-sessions"), _) => "films",
         ("progress", ..) | ("tracks", _, Some("position")) => "positions",
         ("tracks", _, Some("events")) => "playback",

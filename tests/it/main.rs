@@ -9,6 +9,7 @@ mod access_log;
 mod api;
 mod api_manner;
 mod auth;
+mod backup;
 mod bad_input;
 mod cache;
 mod cache_policies;

@@ -4,6 +4,7 @@
 mod access;
 mod affinity;
 mod api;
+mod backup;
 mod cache;
 mod channels;
 mod cluster;
@@ -40,6 +41,7 @@ pub use affinity::{
     AffinityCookie, AffinityFailurePolicy, AffinityPolicy, CookieSecurePolicy, SameSite, SessionAffinity,
 };
 pub use api::Api;
+pub use backup::Backup;
 pub use cache::{Cache, OutputCachePolicy};
 pub use channels::Channels;
 pub use cluster::{Cluster, Destination, HttpRequest, LoadBalancingPolicy, VersionPolicy};
@@ -117,6 +119,8 @@ pub struct ConfigFile {
     pub recognition: Option<Recognition>,
     /// What users want begun at a time. Default: none.
     pub schedules: Option<Schedules>,
+    /// Backups of the database, of Redis and of the configuration. Default: none.
+    pub backup: Option<Backup>,
     /// The page that plays the catalogue in a browser. Default: none.
     pub player: Option<Player>,
     /// What listeners do, as events for others. Default: none, and no path that takes them.

@@ -127,6 +127,7 @@ fn what_the_shipped_file_calls_a_default_is_one() {
         ("Playlists", &["MaxPlaylistsPerUser", "MaxItems", "MaxSize"]),
         ("Recognition", &["Index", "ClipLength", "MaxHistory"]),
         ("Schedules", &["MaxSchedulesPerUser", "MinInterval", "MisfireGrace", "Lease", "HistoryFor"]),
+        ("Backup", &["Prefix", "KeepFor", "KeepAtLeast", "Lease", "WorkFolder"]),
         ("Share", &["MaxSessions", "Buffer", "Timeout", "AllowLocalhost", "Compatibility"]),
         ("Share.Recording", &["MaxDuration", "MaxSize"]),
         ("Telemetry", &["LogLevel"]),
