@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use tokio::sync::mpsc::Receiver;
 use tokio::time::{interval, sleep};
 use uuid::Uuid;
 
@@ -15,7 +16,7 @@ use crate::record::{BackupCause, BackupRecord, BackupState};
 use crate::service::{BackupService, ServiceState};
 use crate::source::postgres::scratch_name;
 use crate::store::BackupEnd;
-use crate::work_folder::remove_files_of;
+use crate::work_folder::{ids_of_files, remove_files_of};
 use primitives::clock::monotonic_now;
 
 /// Time between two looks at the database.
@@ -125,9 +126,22 @@ async fn clean_up(state: &ServiceState, record: &BackupRecord) -> Result<bool, E
     state.store.cleaned(record).await.map(|()| true)
 }
 
+/// Removes files that were left on this machine, which another one that cleaned up could not reach.
+async fn remove_left_files(state: &ServiceState) -> Result<(), Error> {
+    let folder = state.settings.work_folder.clone();
+    for id in tokio::task::spawn_blocking(move || ids_of_files(&folder)).await.unwrap_or_default() {
+        if state.store.is_over(id).await? {
+            let folder = state.settings.work_folder.clone();
+            let _ = tokio::task::spawn_blocking(move || remove_files_of(&folder, id)).await;
+        }
+    }
+    Ok(())
+}
+
 /// Notes which verified backups are not in the store any more: the database may have been restored from an older one. They are
 /// read before the store is listed: a manifest that comes later belongs to none of them.
 async fn reconcile(state: &ServiceState) -> Result<(), Error> {
+    remove_left_files(state).await?;
     let verified = state.store.verified().await?;
     if verified.is_empty() {
         return Ok(());
@@ -154,9 +168,20 @@ async fn begin_if_due(service: &BackupService) -> Result<(), Error> {
     service.begin(status.available, BackupCause::Schedule, newest.or(Some(Uuid::nil()))).await.map(drop)
 }
 
-/// Makes a backup of this node, and notes what came of it.
-pub async fn perform(service: BackupService, record: BackupRecord) {
-    let state = &service.0;
+/// Makes the backups that this node has begun, until the tasks stop.
+pub async fn make_begun(service: BackupService, mut begun: Receiver<BackupRecord>) {
+    loop {
+        let record = tokio::select! {
+            record = begun.recv() => record,
+            () = service.0.tasks.stopping() => return,
+        };
+        let Some(record) = record else { return };
+        perform(&service.0, record).await;
+    }
+}
+
+/// Makes a backup, and notes what came of it.
+async fn perform(state: &ServiceState, record: BackupRecord) {
     state.metrics.running.inc();
     let outcome = tokio::select! {
         outcome = make(state, &record) => outcome,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use prometheus::Registry;
 use tokio::sync::Notify;
+use tokio::sync::mpsc::{Sender, channel};
 use uuid::Uuid;
 
 use crate::Error;
@@ -56,6 +57,8 @@ pub(crate) struct ServiceState {
     pub node: String,
     /// Told when there is something to be removed.
     pub changed: Notify,
+    /// The way to the task that makes backups: those of requests end with the threads of requests, before they could be noted.
+    begun: Sender<BackupRecord>,
 }
 
 /// What is known of all backups.
@@ -81,6 +84,8 @@ impl BackupService {
     /// Creates the service, and begins to watch over backups and their timetable.
     pub fn start(parts: BackupServiceParts<'_>, registry: &Registry) -> Result<Self, prometheus::Error> {
         let BackupServiceParts { settings, config_file, database, bucket, tasks, clock } = parts;
+        // One is under way at a time; another may begin while the end of it is being noted.
+        let (begun, to_make) = channel(1);
         let this = Self(Arc::new(ServiceState {
             sources: ComponentSources::new(settings.clone(), config_file),
             settings,
@@ -91,7 +96,9 @@ impl BackupService {
             clock,
             node: Uuid::new_v4().to_string(),
             changed: Notify::new(),
+            begun,
         }));
+        this.0.tasks.spawn(engine::make_begun(this.clone(), to_make));
         this.0.tasks.spawn(engine::run(this.clone()));
         Ok(this)
     }
@@ -133,7 +140,8 @@ impl BackupService {
         if !self.0.store.add(&record, newest_known).await? {
             return Ok(None);
         }
-        self.0.tasks.spawn(engine::perform(self.clone(), record.clone()));
+        // Where it is not taken it gives no sign of life, and counts as failed.
+        let _ = self.0.begun.try_send(record.clone());
         Ok(Some(record))
     }
 

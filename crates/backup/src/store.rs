@@ -164,6 +164,11 @@ impl BackupStore {
         self.select("id < $1 AND cleanup <> 2 ORDER BY id DESC LIMIT $2", &before, limit).await
     }
 
+    /// Returns true where a backup is known, and not under way any more.
+    pub async fn is_over(&self, id: Uuid) -> Result<bool, Error> {
+        Ok(!self.select("active IS NULL AND id = $1 LIMIT $2", &id.to_string(), 1).await?.is_empty())
+    }
+
     /// Lists backups of which something is to be removed.
     pub async fn to_clean(&self, limit: u32) -> Result<Vec<BackupRecord>, Error> {
         self.select("cleanup <> 0 AND active IS NULL AND id > $1 ORDER BY id LIMIT $2", "", limit).await

@@ -120,3 +120,19 @@ async fn two_nodes_make_one_backup_at_a_time_and_one_takes_note_of_the_other_one
     assert_eq!(failed["state"], "failed", "{failed}");
     make(&two).await;
 }
+
+#[tokio::test]
+async fn a_server_that_is_stopped_ends_its_backup_and_says_so() {
+    let (folder, Some(minio)) = (TempFolder::new("backup"), Minio::bucket().await) else { return };
+    let mut relay = StoreRelay::start(minio.address()).await;
+    let config = backups(&folder, &relay.url(), minio.name(), &sqlite(&folder));
+    let mut gate = Gate::start(&config).await;
+    relay.hold(Some(request("PUT ", "partNumber=")));
+    let begun = trigger(&gate, None).await;
+    relay.catches().await;
+    relay.hold(None);
+    assert!(gate.stop().await.success());
+    let gate = Gate::start(&config).await;
+    let failed = ended(&gate, id_of(&begun)).await;
+    assert_eq!((&failed["state"], &failed["detail"]), (&json!("failed"), &json!("the server stopped")));
+}
