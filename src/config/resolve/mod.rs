@@ -116,7 +116,6 @@ fn settings(at: &ConfigLocation<'_>, file: &ConfigFile) -> Option<Settings> {
     let ResolvedServer { server, admin, acme } = server?;
     scope.is_complete().then_some(())?;
     let films = films?;
-    let limits = film_routes::all_limits(&films, &rate_limiters);
     Some(Settings {
         server: ServerSettings { api_cors: api_cors?, ..server },
         admin,
@@ -124,7 +123,7 @@ fn settings(at: &ConfigLocation<'_>, file: &ConfigFile) -> Option<Settings> {
         process: process?,
         stores: stores.into_values().collect(),
         auth: auth?,
-        limits,
+        limits: film_routes::all_limits(&films, &rate_limiters),
         routes: routes?,
         clusters,
         cache: cache?,
