@@ -186,7 +186,10 @@ ReverseProxy:
 ";
 
     fn written(text: &str) -> WrittenConfig {
-        load_text("test", text, &|_| Some("a-key-of-24-characters-ok".to_owned())).expect("it is valid").source.written
+        load_text("test", text, &|name| (name == "KEY").then(|| "a-key-of-24-characters-ok".to_owned()))
+            .expect("it is valid")
+            .source
+            .written
     }
 
     fn changes(new: &str) -> Vec<String> {

@@ -63,7 +63,7 @@ async fn the_route_of_a_request_is_told_with_those_that_come_later_and_those_tha
     let told = explained(&folder, &["GET", "/a/../b"]).await;
     assert_eq!(told["refusal"]["status"], 400);
     let told = explained(&folder, &["GET", "/health"]).await;
-    assert_eq!(told["module"], "health");
+    assert!(told["answeredBy"].as_str().is_some_and(|by| by.contains("health")), "{told}");
 }
 
 #[tokio::test]
@@ -83,18 +83,20 @@ async fn the_request_that_is_told_of_is_the_one_that_is_sent() {
     assert_eq!(steps, ["PathPattern", "QueryValueParameter", "RequestHeader", "RequestHeaderRemove"]);
     assert_eq!(handler["transforms"][0]["changes"], json!(["- GET /back/7/x?a=1", "+ GET /v2/7/x?a=1"]));
     assert_eq!(handler["transforms"][3]["changes"], json!(["- x-debug: 1"]));
-    assert_eq!(handler["request"][0], "GET /v2/7/x?a=1&from=edge");
+    // What the configuration sets may be a secret.
+    assert_eq!(handler["request"][0], "GET /v2/7/x?a=1&from=***");
     assert!(!told.to_string().contains("secret"), "{told}");
     let gate = Gate::start(&all).await;
     gate.client().get("/back/7/x?a=1", &[("X-Debug", "1")]).await;
     let seen = origin.seen().pop().expect("a request came");
-    assert_eq!(format!("{} {}", seen.method, seen.target), handler["request"][0].as_str().expect("text"));
+    let sent = format!("{} {}", seen.method, seen.target);
+    assert_eq!(sent.replace("edge", "***"), handler["request"][0].as_str().expect("text"));
     assert_eq!((seen.header("x-edge"), seen.header("x-debug")), (Some("one"), None));
     // The running proxy tells the same, and the health of its servers.
     let asked = json!({ "method": "GET", "url": "http://edge.example/back/7/x?a=1", "headers": ["X-Debug: 1"] });
     let sent = gate.admin().request(Method::POST, "/explain").json(&asked).send().await.expect("it answers");
     let told: Value = sent.json().await.expect("JSON");
-    assert_eq!(told["route"]["handler"]["request"][0], "GET /v2/7/x?a=1&from=edge");
+    assert_eq!(told["route"]["handler"]["request"][0], "GET /v2/7/x?a=1&from=***");
     assert_eq!(told["route"]["handler"]["destinations"][0]["health"], "healthy");
 }
 
@@ -146,6 +148,7 @@ async fn a_token_in_the_path_is_taken_out_only_where_the_listener_does_so() {
     std::fs::write(&file, all.to_string()).expect("a file");
     let path = format!("/t/{}/stream/track.mp3", "a".repeat(80));
     assert_eq!(explained(&folder, &["GET", &path]).await["path"], json!(path));
+    all["Auth"] = config::jwt();
     all["Auth"]["PathToken"] = json!({ "Ttl": "1h" });
     std::fs::write(&file, all.to_string()).expect("a file");
     assert_eq!(explained(&folder, &["GET", &path]).await["path"], "/stream/track.mp3");

@@ -67,7 +67,8 @@ impl TrackDecoder {
         let parameters = track.codec_params.as_ref().and_then(|parameters| parameters.audio()).ok_or_else(no_sound)?;
         let decoder = PacketDecoder::new(parameters)?;
         let rate = parameters.sample_rate.filter(|rate| *rate > 0);
-        let length = track.num_frames.zip(rate);
+        let frames = track.num_frames.map(|frames| frames.saturating_sub(decoder.left_out()));
+        let length = frames.zip(rate);
         let length = length.map(|(frames, rate)| Duration::from_millis(frames.saturating_mul(1000) / u64::from(rate)));
         let track = track.id;
         Ok(Self { format, decoder, track, length, form, resampler: None, samples: Vec::new(), faults: 0 })

@@ -42,6 +42,11 @@ impl OpusTrackDecoder {
         Ok(Self { opus, skip, gain: 10_f32.powf(decibels / 20.0) })
     }
 
+    /// Returns the frames at the beginning that are still to be left out.
+    pub fn left_out(&self) -> u64 {
+        self.skip as u64
+    }
+
     /// Decodes a packet into `samples`.
     pub fn decode(&mut self, packet: &Packet, samples: &mut Vec<f32>) -> Result<DecodedFormat, PacketFault> {
         samples.clear();

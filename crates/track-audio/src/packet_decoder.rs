@@ -59,6 +59,15 @@ impl PacketDecoder {
         Err(DecodeError::Format("this Tidegate is built without Opus".to_owned()))
     }
 
+    /// Returns the frames at the beginning of the track that are no part of its sound.
+    pub fn left_out(&self) -> u64 {
+        match self {
+            Self::Symphonia(_) => 0,
+            #[cfg(feature = "opus")]
+            Self::Opus(decoder) => decoder.left_out(),
+        }
+    }
+
     /// Decodes a packet into `samples`, interleaved.
     pub fn decode(&mut self, packet: &Packet, samples: &mut Vec<f32>) -> Result<DecodedFormat, PacketFault> {
         let decoder = match self {

@@ -61,7 +61,8 @@ async fn a_program_that_is_missing_is_named() {
 #[tokio::test]
 async fn a_password_reaches_programs_and_no_log_and_a_wrong_one_is_told() {
     let (folder, Some(minio)) = (TempFolder::new("backup"), Minio::bucket().await) else { return };
-    let Some(redis) = Redis::start_with(&["--requirepass", "hunter2-of-redis"]) else { return };
+    let Some(redis) = Redis::start() else { return };
+    redis.ask("CONFIG SET requirepass hunter2-of-redis");
     let mut config = backups(&folder, &minio.url(), minio.name(), &sqlite(&folder));
     config["State"]["Url"] = json!("env:REDIS_ADDRESS");
     let address = |password: &str| format!("redis://:{password}@127.0.0.1:{}", redis.port());

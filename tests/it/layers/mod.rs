@@ -180,7 +180,7 @@ const ADAPTERS: &[(&str, &[&str])] = &[
     ("jsonwebtoken", &["crates/server-kit/src/auth/", "src/cli/token.rs"]),
     ("s3s", &["crates/demo/src/embedded/"]),
     ("rusty_s3", &["crates/s3/src/", "crates/demo/src/embedded/tests/"]),
-    ("opusic_c", &["crates/share/src/", "crates/channels/src/audio/opus.rs"]),
+    ("opusic_c", &["crates/share/src/", "crates/track-audio/src/opus.rs"]),
     ("clap", &["src/cli/"]),
     ("command_fds", &["src/app/upgrade.rs"]),
     ("listenfd", &["crates/http-server/src/listen_sockets.rs"]),

@@ -110,6 +110,7 @@ pub fn admin(shared: RouterState) -> Router {
         token: Arc::clone(&shared.admin_token),
         invalid_tokens: Arc::new(InvalidTokenCounter::new(shared.clock.clone())),
     };
+    let compare = post(config_reload::compare).layer(DefaultBodyLimit::max(config_reload::MAX_CONFIG_BYTES));
     let guarded = Router::new()
         .route("/metrics", get(metrics))
         .route("/health", get(detailed_health))
@@ -117,10 +118,7 @@ pub fn admin(shared: RouterState) -> Router {
         .route("/cache/refresh", post(cache_admin::refresh))
         .route("/explain", post(explain::explain))
         .route("/config", get(config_reload::in_force))
-        .route(
-            "/config/diff",
-            post(config_reload::compare).layer(DefaultBodyLimit::max(config_reload::MAX_CONFIG_BYTES)),
-        )
+        .route("/config/diff", compare)
         .route("/reload", get(config_reload::last_reload).post(config_reload::reload))
         .route_layer(middleware::from_fn_with_state(access, operator_only));
     let clock = shared.clock.clone();
