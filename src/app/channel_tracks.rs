@@ -10,7 +10,7 @@ use http::{HeaderMap, HeaderValue, Method, header};
 use serde_json::{Map, Value};
 
 use super::streamed_tracks::{find_track_object, stream_path};
-use crate::proxy::inspect::{RequestedObject, find_object_for_server};
+use crate::proxy::inspect::{RequestedObject, ServerRight, find_object_for_server, named_host};
 use crate::proxy::runtime::Runtime;
 use ::channels::TrackAccess;
 use ::channels::audio::object::{TrackObject, TrackObjectError};
@@ -31,20 +31,23 @@ pub struct StreamedTracks(pub Arc<ArcSwap<Runtime>>);
 
 #[async_trait]
 impl TrackAccess for StreamedTracks {
-    async fn check(&self, id: &TrackId, request_head: &Parts, user: &User) -> Result<(), Error> {
-        find_track_object(&self.0, id, request_head, user).await.map(drop)
+    async fn check(&self, id: &TrackId, request_head: &Parts, user: &User) -> Result<Option<String>, Error> {
+        find_track_object(&self.0, id, request_head, user).await?;
+        Ok(named_host(request_head).map(str::to_owned))
     }
 }
 
 #[async_trait]
 impl TrackObjects for StreamedTracks {
     async fn open(&self, item: &QueueItem) -> Result<OpenedTrack, TrackObjectError> {
-        // Who has requested a track was judged then, by the token. The owner of a playlist has none here.
+        // Who has requested a track was judged then, by the token, and under that host. The owner of a playlist has neither here.
         let owner = (item.source == ItemSource::Playlist).then(|| {
             let subject = Value::from(item.user.as_str());
             Claims { subject: item.user.clone(), map: Map::from_iter([("sub".to_owned(), subject)]) }
         });
-        let found = find_object_for_server(&self.0.load_full(), &stream_path(&item.track), owner.as_ref()).await;
+        let judged = ServerRight::Judged { host: item.host.as_deref() };
+        let right = owner.as_ref().map_or(judged, ServerRight::Claims);
+        let found = find_object_for_server(&self.0.load_full(), &stream_path(&item.track), right).await;
         let object = found.map_err(|refused| TrackObjectError(refused.detail.into_owned()))?;
         let headers = ask(&object, &Method::HEAD, &HeaderMap::new()).await?.headers;
         let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());

@@ -13,7 +13,9 @@ use crate::player::station::{PlayedRecord, StationRecord, StationStore};
 use crate::player::{PLAYER_LEASE, PlayerContext, station_store};
 use crate::queue::estimate::{EstimatedItem, estimate};
 use crate::queue::item::{ItemSource, QueueItem};
-use crate::queue::store::{self, AddOutcome, ClaimRequest, ClaimToken, QueueStore, QueueStoreError, RemoveOutcome};
+use crate::queue::store::{
+    self, AddOutcome, ClaimRequest, ClaimToken, QueueStore, QueueStoreError, RemoveOutcome, Renewal,
+};
 use crate::settings::Settings;
 use crate::{Error, TrackAccess, player};
 use primitives::clock::{Clock, monotonic_now};
@@ -79,6 +81,15 @@ pub struct ClaimedItem {
     pub token: ClaimToken,
 }
 
+/// Item that was queued.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AddedItem {
+    /// Its id.
+    pub id: Uuid,
+    /// Its place, and the time until it begins; `None` where that cannot be told at the moment.
+    pub place: Option<(u32, Duration)>,
+}
+
 /// Request for a track.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TrackRequest {
@@ -86,6 +97,8 @@ pub struct TrackRequest {
     pub track: TrackId,
     /// Its length, where the user's player knows it.
     pub duration: Option<Duration>,
+    /// Host under which the user may stream it.
+    pub host: Option<String>,
 }
 
 impl ChannelService {
@@ -156,10 +169,10 @@ impl ChannelService {
         self.0.clock.unix_millis()
     }
 
-    /// Queues a track, which the user must be allowed to stream; returns the item with its place.
-    pub async fn add(&self, channel: &ChannelId, request: TrackRequest, user: &User) -> Result<EstimatedItem, Error> {
+    /// Queues a track, which the user must be allowed to stream; returns the item's id and place.
+    pub async fn add(&self, channel: &ChannelId, request: TrackRequest, user: &User) -> Result<AddedItem, Error> {
         let (state, now) = (&self.0, self.now());
-        let TrackRequest { track, duration } = request;
+        let TrackRequest { track, duration, host } = request;
         let queue = &state.settings.queue;
         let item = QueueItem {
             id: ordered_id(now),
@@ -169,6 +182,7 @@ impl ChannelService {
             queued_at: now,
             turn_at: now - queue.head_start(user.role()),
             duration,
+            host,
         };
         let outcome = self.answer(state.store.add(channel, &item, queue).await);
         let (counted, refusal) = match &outcome {
@@ -182,14 +196,15 @@ impl ChannelService {
         if let Some(refusal) = refusal {
             return Err(refusal);
         }
-        let queued = self.list(channel).await?.into_iter().find(|queued| queued.item.item.id == item.id);
-        // It may have been played or taken out meanwhile.
-        let gone = || EstimatedItem {
-            item: store::WaitingItem { item, claimed_at: Some(now) },
-            position: 0,
-            eta: Duration::ZERO,
+        // It is queued, whether its place can be told or not; it may have been played or taken out meanwhile.
+        let place = match self.list(channel).await {
+            Ok(items) => {
+                let queued = items.into_iter().find(|queued| queued.item.item.id == item.id);
+                Some(queued.map_or((0, Duration::ZERO), |queued| (queued.position, queued.eta)))
+            }
+            Err(_) => None,
         };
-        Ok(queued.unwrap_or_else(gone))
+        Ok(AddedItem { id: item.id, place })
     }
 
     /// Returns the items of a channel, those that are played first.
@@ -227,6 +242,7 @@ impl ChannelService {
             queued_at: now,
             turn_at: now,
             duration: None,
+            host: None,
         };
         let items: Vec<QueueItem> = tracks.into_iter().map(item).collect();
         self.answer(self.0.store.set_playlist(&channel, &items).await)?;
@@ -240,10 +256,10 @@ impl ChannelService {
         self.answer(self.0.store.set_playlist(&channel, &[]).await)
     }
 
-    /// Claims the next item of a channel to play it; it is the caller's for `Settings::queue.claim_lease`.
-    pub async fn claim(&self, channel: &ChannelId) -> Result<Option<ClaimedItem>, Error> {
+    /// Claims the next item of a channel by `token`, to play it; it is the caller's for `Settings::queue.claim_lease`. Where it fails
+    /// an item may be claimed nevertheless: see [`Self::release_all`].
+    pub async fn claim(&self, channel: &ChannelId, token: ClaimToken) -> Result<Option<ClaimedItem>, Error> {
         let (state, now) = (&self.0, self.now());
-        let token = ClaimToken(Uuid::new_v4());
         let until = now + state.settings.queue.claim_lease;
         let request = ClaimRequest { now, until, token, playlist_item_id: ordered_id(now) };
         let outcome = self.answer(state.store.claim(channel, request).await)?;
@@ -258,10 +274,12 @@ impl ChannelService {
         Ok(Some(ClaimedItem { item, token }))
     }
 
-    /// Extends a claim; returns false where the item was taken out, or is another's.
+    /// Extends a claim; returns false where the item was taken out, or is another's. A store that knows nothing of it, because it
+    /// was emptied, is no reason to stop.
     pub async fn renew(&self, channel: &ChannelId, claimed: &ClaimedItem) -> Result<bool, Error> {
         let until = self.now() + self.0.settings.queue.claim_lease;
-        self.answer(self.0.store.renew(channel, claimed.item.id, claimed.token, until).await)
+        let renewal = self.answer(self.0.store.renew(channel, claimed.item.id, claimed.token, until).await)?;
+        Ok(renewal != Renewal::Lost)
     }
 
     /// Ends a claim after the item was played, or given up.
@@ -272,6 +290,11 @@ impl ChannelService {
     /// Ends a claim, and has the item wait again.
     pub async fn release(&self, channel: &ChannelId, claimed: &ClaimedItem) -> Result<bool, Error> {
         self.answer(self.0.store.release(channel, claimed.item.id, claimed.token).await)
+    }
+
+    /// Has wait again whatever is claimed by a token.
+    pub async fn release_all(&self, channel: &ChannelId, token: ClaimToken) -> Result<(), Error> {
+        self.answer(self.0.store.release_all(channel, token).await)
     }
 
     /// Starts a task beside the requests.
@@ -290,8 +313,8 @@ impl ChannelService {
     }
 
     /// Says what a channel does; if it fails, it is said again soon.
-    pub(crate) async fn set_station(&self, channel: &ChannelId, record: &StationRecord) {
-        let _ = self.answer(self.0.stations.set_record(channel, record, PLAYER_LEASE).await);
+    pub(crate) async fn set_station(&self, channel: &ChannelId, token: ClaimToken, record: &StationRecord) {
+        let _ = self.answer(self.0.stations.set_record(channel, token, record, PLAYER_LEASE).await);
     }
 
     /// Writes down what was played; a history with a gap is better than a channel that stops.

@@ -15,7 +15,8 @@ use symphonia::core::meta::MetadataOptions;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::{self, Receiver, Sender};
 
-use super::object::{ObjectFile, TrackObject};
+use super::codec_check::bounded_parameters;
+use super::object::{ObjectFile, ReadBudget, TrackObject};
 use super::resampler::StereoResampler;
 use super::{CHANNELS, SAMPLE_RATE};
 
@@ -29,6 +30,8 @@ const MAX_FAULTS: u32 = 50;
 const MAX_TAG_BYTES: usize = 64 << 10;
 /// Samples of one packet at most; a damaged file may say anything.
 const MAX_PACKET_SAMPLES: usize = 1 << 20;
+/// Longest track, in frames: twelve hours. Files may say that one part of them comes again and again.
+const MAX_FRAMES: u64 = 12 * 3600 * SAMPLE_RATE as u64;
 
 /// Reason for which a track cannot be played.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -42,6 +45,9 @@ pub enum DecodeError {
     /// Its sound is damaged.
     #[error("it is damaged: {0}")]
     Damaged(String),
+    /// It goes on for longer than a track may.
+    #[error("it is longer than twelve hours")]
+    TooLong,
 }
 
 /// What a decoder says.
@@ -79,8 +85,10 @@ pub fn start_decoder(object: Arc<dyn TrackObject>, sender: Sender<DecodedBlock>)
 }
 
 fn decode(object: Arc<dyn TrackObject>, runtime: Handle, into: &Sender<DecodedBlock>) -> Result<(), DecodeError> {
-    let (mut format, mut decoder, track) = open(object, runtime, into)?;
-    let mut output = BlockWriter { into, ready: Vec::new() };
+    let budget = Arc::new(ReadBudget::default());
+    let file = ObjectFile::new(object, runtime, Arc::clone(&budget), into.clone());
+    let (mut format, mut decoder, track) = open(file, into)?;
+    let mut output = BlockWriter { into, ready: Vec::new(), written: 0 };
     let (mut samples, mut resampler) = (Vec::<f32>::new(), None::<StereoResampler>);
     let mut faults = 0;
     loop {
@@ -89,6 +97,9 @@ fn decode(object: Arc<dyn TrackObject>, runtime: Handle, into: &Sender<DecodedBl
             Ok(None) => break,
             Err(error) => return Err(failure(error)),
         };
+        if into.is_closed() {
+            return Ok(());
+        }
         if packet.track_id != track {
             continue;
         }
@@ -108,11 +119,12 @@ fn decode(object: Arc<dyn TrackObject>, runtime: Handle, into: &Sender<DecodedBl
             return Err(DecodeError::Damaged("a packet is too large".to_owned()));
         }
         faults = 0;
+        if block.samples_interleaved() > 0 {
+            budget.renew();
+        }
         block.copy_to_vec_interleaved(&mut samples);
         if resampler.as_ref().is_none_or(|resampler| !resampler.fits(rate, channels)) {
-            if let Some(mut before) = resampler.take() {
-                before.finish(&mut output.ready);
-            }
+            finish(resampler.take(), &mut output)?;
             let made = StereoResampler::new(rate, channels);
             resampler = Some(made.ok_or_else(|| DecodeError::Format(format!("{rate} Hz, {channels} channels")))?);
         }
@@ -123,22 +135,29 @@ fn decode(object: Arc<dyn TrackObject>, runtime: Handle, into: &Sender<DecodedBl
         if !output.write_whole_blocks() {
             return Ok(());
         }
+        if output.written > MAX_FRAMES {
+            return Err(DecodeError::TooLong);
+        }
     }
-    if let Some(mut resampler) = resampler {
-        resampler.finish(&mut output.ready);
-    }
+    finish(resampler, &mut output)?;
     output.write_rest();
     Ok(())
 }
 
+/// Appends what a converter still has.
+fn finish(resampler: Option<StereoResampler>, output: &mut BlockWriter<'_>) -> Result<(), DecodeError> {
+    let is_whole = resampler.is_none_or(|mut resampler| resampler.finish(&mut output.ready));
+    if is_whole { Ok(()) } else { Err(DecodeError::Damaged("it cannot be resampled".to_owned())) }
+}
+
 type OpenTrack = (Box<dyn FormatReader>, Box<dyn AudioDecoder>, u32);
 
-fn open(object: Arc<dyn TrackObject>, runtime: Handle, into: &Sender<DecodedBlock>) -> Result<OpenTrack, DecodeError> {
+fn open(file: ObjectFile, into: &Sender<DecodedBlock>) -> Result<OpenTrack, DecodeError> {
     let mut hint = Hint::new();
-    if let Some(extension) = object.extension() {
+    if let Some(extension) = file.extension() {
         hint.with_extension(extension);
     }
-    let stream = MediaSourceStream::new(Box::new(ObjectFile::new(object, runtime)), Default::default());
+    let stream = MediaSourceStream::new(Box::new(file), Default::default());
     // Pictures are not looked at.
     let tags =
         MetadataOptions::default().limit_tag_bytes(Limit::Maximum(MAX_TAG_BYTES)).limit_visual_bytes(Limit::Maximum(0));
@@ -152,8 +171,8 @@ fn open(object: Arc<dyn TrackObject>, runtime: Handle, into: &Sender<DecodedBloc
     let no_sound = || DecodeError::Format("there is no sound that can be decoded".to_owned());
     let track = format.default_track(TrackType::Audio).ok_or_else(no_sound)?;
     let parameters = track.codec_params.as_ref().and_then(|parameters| parameters.audio()).ok_or_else(no_sound)?;
-    let options = AudioDecoderOptions::default();
-    let decoder = symphonia::default::get_codecs().make_audio_decoder(parameters, &options);
+    let (parameters, options) = (bounded_parameters(parameters)?, AudioDecoderOptions::default());
+    let decoder = symphonia::default::get_codecs().make_audio_decoder(&parameters, &options);
     let decoder = decoder.map_err(|error| DecodeError::Format(error.to_string()))?;
     if let (Some(frames), Some(rate)) = (track.num_frames, parameters.sample_rate.filter(|rate| *rate > 0)) {
         let length = Duration::from_millis(frames.saturating_mul(1000) / u64::from(rate));
@@ -175,6 +194,8 @@ fn failure(error: SoundError) -> DecodeError {
 struct BlockWriter<'a> {
     into: &'a Sender<DecodedBlock>,
     ready: Vec<f32>,
+    /// Frames that were written.
+    written: u64,
 }
 
 impl BlockWriter<'_> {
@@ -188,6 +209,7 @@ impl BlockWriter<'_> {
             }
         }
         self.ready.drain(..whole);
+        self.written += (whole / CHANNELS) as u64;
         true
     }
 
@@ -294,6 +316,61 @@ mod tests {
         let second = 192_000;
         let most = second * (100 + QUEUED_BLOCKS as u64 + 1) / 10 + 6 * (256 << 10);
         assert!(object.read.load(Ordering::SeqCst) < most, "{} of {most}", object.read.load(Ordering::SeqCst));
+    }
+
+    /// Object of any size: a file that goes on with zeros.
+    struct EndlessObject {
+        head: Vec<u8>,
+        size: u64,
+        read: AtomicU64,
+    }
+
+    #[async_trait]
+    impl TrackObject for EndlessObject {
+        fn size(&self) -> u64 {
+            self.size
+        }
+
+        fn extension(&self) -> Option<&str> {
+            None
+        }
+
+        async fn read(&self, offset: u64, length: u64) -> Result<Bytes, TrackObjectError> {
+            self.read.fetch_add(length, Ordering::SeqCst);
+            let mut bytes = vec![0; length.min(self.size - offset) as usize];
+            let head = self.head.get(offset as usize..).unwrap_or_default();
+            let count = head.len().min(bytes.len());
+            bytes[..count].copy_from_slice(&head[..count]);
+            Ok(bytes.into())
+        }
+    }
+
+    #[tokio::test]
+    async fn what_holds_no_sound_is_read_no_further() {
+        // FLAC whose padding goes on behind the head, block after block.
+        let mut head = b"fLaC\0\0\0\x22\x10\0\x10\0\0\0\0\0\0\0\x0b\xb8\x02\xf0\0\0\0\0".to_vec();
+        head.extend([0; 16]);
+        head.extend(b"\x81\0\0\0");
+        let object = Arc::new(EndlessObject { head, size: 4 << 30, read: AtomicU64::new(0) });
+        let (sender, mut blocks) = block_queue();
+        start_decoder(Arc::clone(&object) as Arc<dyn TrackObject>, sender);
+        let mut failed = false;
+        while let Some(block) = blocks.recv().await {
+            failed |= matches!(block, DecodedBlock::Failed(_));
+        }
+        let read = object.read.load(Ordering::SeqCst);
+        assert!(failed && read < 150 << 20, "{failed} {read}");
+    }
+
+    #[tokio::test]
+    async fn a_decoder_that_nobody_wants_reads_nothing_more() {
+        let object = Arc::new(EndlessObject { head: b"fLaC".to_vec(), size: 50 << 30, read: AtomicU64::new(0) });
+        let (sender, blocks) = block_queue();
+        drop(blocks);
+        let mut file = ObjectFile::new(Arc::clone(&object) as _, Handle::current(), Arc::default(), sender);
+        let read = tokio::task::spawn_blocking(move || std::io::Read::read(&mut file, &mut [0; 10])).await;
+        assert!(read.expect("no panic").is_err());
+        assert_eq!(object.read.load(Ordering::SeqCst), 0);
     }
 
     #[tokio::test]

@@ -1,5 +1,6 @@
 //! Sound of channels: tracks decoded out of the object store, in one form, and joined. Knows neither queues nor sessions.
 
+mod codec_check;
 pub mod decoder;
 pub mod mixer;
 pub mod object;
