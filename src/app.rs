@@ -7,7 +7,6 @@ mod catalog;
 mod certificates;
 mod channel_tracks;
 mod channels;
-mod config_source;
 mod embedded;
 mod events;
 pub mod explain;
@@ -21,8 +20,6 @@ mod playlists;
 pub mod probe;
 mod radio;
 mod reload;
-mod reload_metrics;
-mod restart_keys;
 mod running;
 mod schedules;
 #[cfg(feature = "share")]
@@ -175,9 +172,10 @@ pub async fn start_with(
         modules::start(&settings, &dependencies, events.as_ref(), films, tracks, &runtime)?;
     let events = events.map(|events| events.events);
     let health = ProcessHealth { events, active_sessions, ..ProcessHealth::new(&runtime, tasks, &storage, &workers) };
-    let router_state = router_state(&runtime, &shared, health, (operations, reloader.as_ref()), &modules);
-    let public = router::public(router_state.clone(), Arc::clone(&process.limiters), modules.routes, extra);
     let paths = ModulePaths::new(modules.paths.iter().map(String::as_str));
+    let router_state =
+        router_state(&runtime, &shared, health, (operations, reloader.as_ref()), (&modules, paths.clone()));
+    let public = router::public(router_state.clone(), Arc::clone(&process.limiters), modules.routes, extra);
     let service = module_service(public);
     let gateway =
         Arc::new(Gateway::new(Arc::clone(&process), Arc::clone(&runtime), service, paths, Arc::clone(metrics)));
@@ -254,7 +252,7 @@ fn router_state(
     shared: &SharedServices,
     health: ProcessHealth,
     (cache, reloader): (Arc<dyn CacheOperations>, Option<&Arc<ConfigReloader>>),
-    modules: &ModuleRoutes,
+    (modules, paths): (&ModuleRoutes, ModulePaths),
 ) -> RouterState {
     // Asked for at each request: a reload may have changed it.
     let (runtime, asked) = (Arc::clone(runtime), Arc::clone(runtime));
@@ -264,7 +262,7 @@ fn router_state(
         clock: shared.clock.clone(),
         admin_token: Arc::new(move || runtime.load().debug_token.clone()),
         cache: Some(cache),
-        explain: explain::explainer(asked),
+        explain: explain::explainer(asked, paths),
         configuration: reloader.map(|reloader| Arc::clone(reloader) as Arc<dyn ConfigReload>),
         description: Arc::clone(&modules.description),
     }

@@ -42,6 +42,21 @@ pub async fn open(
     Ok(Some(cache))
 }
 
+/// Opens an empty cache that serves nothing, where a route uses one: no disk is touched.
+pub async fn open_idle(
+    settings: &Settings,
+    clock: &Clock,
+    tasks: &BackgroundTasks,
+) -> Result<Option<Arc<SliceCache>>, StartError> {
+    let tasks = tasks.clone();
+    let spawner = Arc::new(move |task: BoxFuture<'static, ()>| tasks.spawn(task));
+    let in_memory = cache::Settings { slice_size: settings.cache.slice_size, ..cache::Settings::default() };
+    Ok(match is_used(settings) {
+        true => Some(SliceCache::open(&in_memory, clock.clone(), spawner).await?),
+        false => None,
+    })
+}
+
 async fn open_after(
     previous: Option<&SliceCache>,
     settings: &Settings,

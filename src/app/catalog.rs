@@ -24,6 +24,7 @@ use server_kit::api::error::Error;
 use server_kit::api::rate_limit_layer::{RateLimitClass, limit_routes};
 use server_kit::auth::path_token::PathTokenSigner;
 use server_kit::auth::revocation::{TokenGenerationStore, TokenRevocations};
+use server_kit::auth::settings::AuthSettings;
 use server_kit::telemetry::metrics::Metrics;
 
 /// The catalog and what decides about its tracks, for the proxy and the API.
@@ -38,6 +39,11 @@ pub struct CatalogServices {
     pub revocations: Option<Arc<TokenRevocations>>,
 }
 
+/// Makes the signer of tokens in paths, where they are configured.
+pub fn path_token_signer(settings: &AuthSettings, clock: &Clock) -> Option<Arc<PathTokenSigner>> {
+    settings.path_token.as_ref().map(|settings| Arc::new(PathTokenSigner::new(settings, clock.clone())))
+}
+
 /// Opens the catalog; `client` asks authorization services.
 pub fn open_catalog(
     settings: &Settings,
@@ -48,10 +54,11 @@ pub fn open_catalog(
 ) -> Result<CatalogServices, prometheus::Error> {
     let metrics = CatalogMetrics::new(metrics.registry())?;
     let grants = storage.database.clone().map(GrantStore::new);
-    let path_tokens =
-        settings.auth.path_token.as_ref().map(|settings| Arc::new(PathTokenSigner::new(settings, clock.clone())));
+    let path_tokens = path_token_signer(&settings.auth, clock);
     let ends_streams = settings.auth.end_revoked_streams || settings.playback.is_some();
     let needs_revocations = path_tokens.is_some() || ends_streams || settings.vod.is_some() || settings.radio.is_some();
+    // Listening to a channel ends with a logout.
+    let needs_revocations = needs_revocations || settings.channels.is_some();
     let revocations = needs_revocations.then(|| {
         let generations = TokenGenerationStore::new(storage.redis.clone(), storage.database.clone());
         Arc::new(TokenRevocations::new(generations))

@@ -9,7 +9,7 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, header};
 use serde_json::{Map, Value};
 
-use super::streamed_tracks::{find_track_object, stream_path};
+use super::streamed_tracks::{find_track_object, refusal, stream_path};
 use crate::proxy::inspect::{RequestedObject, ServerRight, find_object_for_server, named_host};
 use crate::proxy::runtime::Runtime;
 use ::channels::TrackAccess;
@@ -18,7 +18,7 @@ use ::channels::player::output::{OpenedTrack, TrackObjects};
 use ::channels::queue::item::{ItemSource, QueueItem};
 use catalog::TrackName;
 use object_engine::{AttemptStats, ObjectResponse, RequestPlan};
-use primitives::ids::TrackId;
+use primitives::ids::{TrackId, UserId};
 use server_kit::api::error::Error;
 use server_kit::api::user::User;
 use server_kit::auth::Claims;
@@ -35,16 +35,20 @@ impl TrackAccess for StreamedTracks {
         find_track_object(&self.0, id, request_head, user).await?;
         Ok(named_host(request_head).map(str::to_owned))
     }
+
+    async fn check_for(&self, id: &TrackId, owner: &UserId) -> Result<(), Error> {
+        let claims = claims_of(owner);
+        let right = ServerRight::Claims(&claims);
+        let found = find_object_for_server(&self.0.load_full(), &stream_path(id), right).await;
+        found.map(drop).map_err(refusal)
+    }
 }
 
 #[async_trait]
 impl TrackObjects for StreamedTracks {
     async fn open(&self, item: &QueueItem) -> Result<OpenedTrack, TrackObjectError> {
         // Who has requested a track was judged then, by the token, and under that host. The owner of a playlist has neither here.
-        let owner = (item.source == ItemSource::Playlist).then(|| {
-            let subject = Value::from(item.user.as_str());
-            Claims { subject: item.user.clone(), map: Map::from_iter([("sub".to_owned(), subject)]) }
-        });
+        let owner = (item.source == ItemSource::Playlist).then(|| claims_of(&item.user));
         let judged = ServerRight::Judged { host: item.host.as_deref() };
         let right = owner.as_ref().map_or(judged, ServerRight::Claims);
         let found = find_object_for_server(&self.0.load_full(), &stream_path(&item.track), right).await;
@@ -57,6 +61,12 @@ impl TrackObjects for StreamedTracks {
         let etag = headers.get(header::ETAG).cloned();
         Ok(OpenedTrack { object: Arc::new(StoredTrack { object, size, etag }), title })
     }
+}
+
+/// Returns the claims of a user who is not there: nothing but who it is.
+fn claims_of(user: &UserId) -> Claims {
+    let subject = Value::from(user.as_str());
+    Claims { subject: user.clone(), map: Map::from_iter([("sub".to_owned(), subject)]) }
 }
 
 /// Object of a track in the store.

@@ -14,15 +14,15 @@ use ::channels::player::output::ProgramOutput;
 use ::channels::{ChannelPlayerParts, ChannelService, ChannelServiceParts, routes};
 use server_kit::api::rate_limit_layer::{RateLimitClass, limit_routes};
 
-/// Starts channels, which play to sessions of `output` where there are any; returns their paths.
+/// Starts channels, which play to sessions of `output` where there are any; returns their service and their paths.
 pub fn start(
     all: &Settings,
     dependencies: &ModuleDependencies<'_>,
     runtime: &Arc<ArcSwap<Runtime>>,
     output: Option<Arc<dyn ProgramOutput>>,
-) -> Result<Vec<OpenApiRouter>, StartError> {
-    let ModuleDependencies { storage, clock, tasks, metrics, limiters, .. } = dependencies;
-    let Some(settings) = &all.channels else { return Ok(Vec::new()) };
+) -> Result<(Option<ChannelService>, Vec<OpenApiRouter>), StartError> {
+    let ModuleDependencies { storage, clock, tasks, metrics, limiters, revocations, .. } = dependencies;
+    let Some(settings) = &all.channels else { return Ok((None, Vec::new())) };
     let tracks = Arc::new(StreamedTracks(Arc::clone(runtime)));
     let objects = Arc::clone(&tracks);
     let parts = ChannelServiceParts {
@@ -30,9 +30,11 @@ pub fn start(
         redis: storage.redis.clone(),
         tracks,
         player: output.map(|output| ChannelPlayerParts { objects, output }),
+        revocations: revocations.cloned(),
         tasks: (*tasks).clone(),
         clock: (*clock).clone(),
     };
     let channels = ChannelService::start(parts, metrics.registry())?;
-    Ok(vec![limit_routes(routes(channels), limiters, RateLimitClass::STANDARD)])
+    let routes = vec![limit_routes(routes(channels.clone()), limiters, RateLimitClass::STANDARD)];
+    Ok((Some(channels), routes))
 }

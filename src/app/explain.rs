@@ -5,9 +5,11 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use url::Url;
 
-use super::{StartError, authenticator, http_client, runtime_settings};
+use super::catalog::path_token_signer;
+use super::{StartError, authenticator, cache, http_client, runtime_settings};
 use crate::config::Settings;
 use crate::proxy::explain;
+use crate::proxy::modules::ModulePaths;
 use crate::proxy::process::{AccessCheckerFactory, Process};
 use crate::proxy::runtime::Runtime;
 use ::catalog::CatalogMetrics;
@@ -22,15 +24,23 @@ use server_kit::limit::metrics::LimitMetrics;
 use server_kit::telemetry::metrics::Metrics;
 
 /// Explains requests by the runtime in force.
-pub fn explainer(runtime: Arc<ArcSwap<Runtime>>) -> ExplainRequest {
+pub fn explainer(runtime: Arc<ArcSwap<Runtime>>, modules: ModulePaths) -> ExplainRequest {
     Arc::new(move |method, url, headers| {
-        let (head, scheme) = explain::request_head(method, url, headers)?;
-        serde_json::to_value(explain::explain(&runtime.load(), head, &scheme)).map_err(|error| error.to_string())
+        let asked = explain::request_head(method, url, headers);
+        let (runtime, modules) = (runtime.load_full(), modules.clone());
+        Box::pin(async move {
+            let (head, scheme) = asked?;
+            let told = explain::explain(&runtime, Some(&modules), head, &scheme).await;
+            serde_json::to_value(told).map_err(|error| error.to_string())
+        })
     })
 }
 
+/// Host of embedded stores in a runtime that serves nothing.
+pub const EMBEDDED_HOST: &str = "embedded.invalid";
+
 /// Builds a runtime of `settings` that serves nothing: no store, no database and no socket is opened.
-pub fn idle_runtime(settings: &Settings) -> Result<Runtime, StartError> {
+pub async fn idle_runtime(settings: &Settings) -> Result<Runtime, StartError> {
     let (clock, tasks, metrics) = (Clock::system(), BackgroundTasks::default(), Metrics::new()?);
     let counters = LimitMetrics::new(metrics.registry())?;
     let (limiters, _) = RateLimiters::new(&settings.limits, &clock, None, None, &counters);
@@ -39,7 +49,7 @@ pub fn idle_runtime(settings: &Settings) -> Result<Runtime, StartError> {
         limiters: Arc::new(limiters),
         catalog: None,
         access_checkers: AccessCheckerFactory::new(None, http_client()?, CatalogMetrics::new(metrics.registry())?),
-        path_tokens: None,
+        path_tokens: path_token_signer(&settings.auth, &clock),
         film_verifier: None,
         revocations: None,
         film_sessions: None,
@@ -54,9 +64,10 @@ pub fn idle_runtime(settings: &Settings) -> Result<Runtime, StartError> {
     let open_store = |store: &StoreSettings| {
         let endpoint = match &store.endpoint {
             StoreEndpoint::Remote(url) => url.clone(),
-            StoreEndpoint::Embedded(_) => Url::parse("http://embedded.invalid/").expect("a constant URL"),
+            StoreEndpoint::Embedded(_) => Url::parse(&format!("http://{EMBEDDED_HOST}/")).expect("a constant URL"),
         };
         Ok(Arc::new(Signer::new(store.clone(), endpoint, clock.clone())))
     };
-    Runtime::build(runtime_settings(settings), &Arc::new(process), (authenticator, None), None, open_store)
+    let cache = cache::open_idle(settings, &clock, &tasks).await?;
+    Runtime::build(runtime_settings(settings), &Arc::new(process), (authenticator, cache), None, open_store)
 }

@@ -118,11 +118,14 @@ pub fn start(
     let programs = relay.as_ref().map(super::share::programs);
     #[cfg(not(feature = "share"))]
     let programs = None;
-    modules.extend(channels::start(settings, dependencies, runtime, programs)?);
-    modules.extend(playlists::start(settings, dependencies)?);
-    let (radio, radio_routes) = radio::start(settings, dependencies)?;
+    let (channels, channel_routes) = channels::start(settings, dependencies, runtime, programs)?;
+    modules.extend(channel_routes);
+    let (playlists, playlist_routes) = playlists::start(settings, dependencies)?;
+    modules.extend(playlist_routes);
+    let (radio, radio_routes) = radio::start(settings, dependencies, players.as_ref(), events)?;
     modules.extend(radio_routes);
-    modules.extend(schedules::start(settings, dependencies, ActionPerformer { players, radio })?);
+    let performer = ActionPerformer { players, radio, channels, playlists };
+    modules.extend(schedules::start(settings, dependencies, performer)?);
     modules.extend(tracks);
     #[cfg(feature = "share")]
     return Ok(super::share::mount(relay, dependencies, modules));

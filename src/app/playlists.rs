@@ -8,13 +8,17 @@ use crate::config::Settings;
 use ::playlists::{PlaylistService, PlaylistServiceParts, routes};
 use server_kit::api::rate_limit_layer::{RateLimitClass, limit_routes};
 
-/// Starts playlists; returns their paths.
-pub fn start(all: &Settings, dependencies: &ModuleDependencies<'_>) -> Result<Vec<OpenApiRouter>, StartError> {
+/// Starts playlists; returns their service and their paths.
+pub fn start(
+    all: &Settings,
+    dependencies: &ModuleDependencies<'_>,
+) -> Result<(Option<PlaylistService>, Vec<OpenApiRouter>), StartError> {
     let ModuleDependencies { storage, clock, metrics, limiters, .. } = dependencies;
     // The settings name both where there are playlists.
-    let (Some(settings), Some(database)) = (&all.playlists, &storage.database) else { return Ok(Vec::new()) };
+    let (Some(settings), Some(database)) = (&all.playlists, &storage.database) else { return Ok((None, Vec::new())) };
     let parts =
         PlaylistServiceParts { settings: settings.clone(), database: database.clone(), clock: (*clock).clone() };
     let service = PlaylistService::start(parts, metrics.registry())?;
-    Ok(vec![limit_routes(routes(service), limiters, RateLimitClass::STANDARD)])
+    let routes = vec![limit_routes(routes(service.clone()), limiters, RateLimitClass::STANDARD)];
+    Ok((Some(service), routes))
 }

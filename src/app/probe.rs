@@ -9,7 +9,7 @@ use futures::future::{BoxFuture, join_all};
 use tokio::time::timeout;
 
 use super::StartError;
-use super::explain::idle_runtime;
+use super::explain::{EMBEDDED_HOST, idle_runtime};
 use crate::config::Settings;
 use crate::proxy::runtime::Runtime;
 use ::events::settings::SinkSettings;
@@ -40,7 +40,7 @@ type Question<'a> = (String, BoxFuture<'a, Result<String, String>>);
 
 /// Asks everything that `settings` name, at the same time.
 pub async fn probe(settings: &Settings) -> Result<Vec<ProbedDependency>, StartError> {
-    let runtime = idle_runtime(settings)?;
+    let runtime = idle_runtime(settings).await?;
     let mut questions = buckets(&runtime, settings);
     questions.extend(clusters(&runtime));
     questions.extend(servers(settings));
@@ -76,14 +76,19 @@ fn buckets<'a>(runtime: &Runtime, settings: &'a Settings) -> Vec<Question<'a>> {
     runtime.buckets().into_iter().filter(|origin| is_remote(&origin.store)).map(question).collect()
 }
 
-/// Servers of the configured clusters.
+/// Servers of clusters. A bucket's request reaches one of its servers: where there are more, each is asked besides. Embedded
+/// stores are folders.
 fn clusters<'a>(runtime: &Runtime) -> Vec<Question<'a>> {
     let reached: Vec<_> = runtime.origins().into_iter().map(|origin| Arc::clone(&origin.cluster)).collect();
-    let is_plain = |cluster: &&Arc<Cluster>| !reached.iter().any(|known| Arc::ptr_eq(known, cluster));
+    let is_asked = |cluster: &&Arc<Cluster>| {
+        let is_reached = reached.iter().any(|known| Arc::ptr_eq(known, cluster));
+        let is_embedded = cluster.members().iter().any(|member| member.address.host_str() == Some(EMBEDDED_HOST));
+        !is_embedded && (!is_reached || cluster.members().len() > 1)
+    };
     let question = |cluster: &Arc<Cluster>| -> Question<'a> {
         (format!("cluster `{}`", cluster.id()), Box::pin(ask_cluster(Arc::clone(cluster))))
     };
-    runtime.clusters().filter(is_plain).map(question).collect()
+    runtime.clusters().filter(is_asked).map(question).collect()
 }
 
 async fn ask_cluster(cluster: Arc<Cluster>) -> Result<String, String> {

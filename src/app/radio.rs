@@ -2,12 +2,15 @@
 
 use std::sync::Arc;
 
+use serde_json::json;
 use utoipa_axum::router::OpenApiRouter;
 
 use super::StartError;
+use super::events::EventServices;
 use super::modules::ModuleDependencies;
 use crate::config::Settings;
-use ::radio::{RadioService, RadioServiceParts, TicketKeySource};
+use ::radio::{PlayerCommand, RadioService, RadioServiceParts, TicketKeySource};
+use playback::player::PlayerService;
 use server_kit::api::rate_limit_layer::{RateLimitClass, limit_routes};
 use server_kit::auth::path_token::PathTokenSigner;
 
@@ -16,10 +19,12 @@ const TICKET_PURPOSE: &str = "tickets of radio stations";
 /// Class of opening a stream. A ticket has no user's token, so requests are counted by address.
 const STREAM_CLASS: RateLimitClass = RateLimitClass::without_users("radio");
 
-/// Starts radio; returns its service and its paths.
+/// Starts radio, which can have `players` play a station; returns its service and its paths.
 pub fn start(
     all: &Settings,
     dependencies: &ModuleDependencies<'_>,
+    players: Option<&PlayerService>,
+    events: Option<&EventServices>,
 ) -> Result<(Option<RadioService>, Vec<OpenApiRouter>), StartError> {
     let ModuleDependencies { storage, clock, tasks, services, metrics, limiters, revocations, .. } = dependencies;
     // The settings name both where there is radio.
@@ -29,6 +34,8 @@ pub fn start(
         database: database.clone(),
         ticket_keys: ticket_keys(dependencies.path_tokens),
         revocations: revocations.cloned(),
+        players: players.cloned().map(player_command),
+        events: events.map(|events| events.events.clone()),
         streams: (*tasks).clone(),
         tasks: (*services).clone(),
         clock: (*clock).clone(),
@@ -40,6 +47,18 @@ pub fn start(
         limit_routes(::radio::stream_routes(service.clone()), limiters, STREAM_CLASS),
     ];
     Ok((Some(service), routes))
+}
+
+/// Returns what has a user's players of a channel play a station.
+fn player_command(players: PlayerService) -> PlayerCommand {
+    Arc::new(move |user, radio| {
+        let players = players.clone();
+        Box::pin(async move {
+            let channel = radio.channel_id.clone();
+            let command = json!({ "channel_id": &channel, "schedule_id": null, "schedule_name": null, "radio": radio });
+            players.send_play(&user, &channel, &command).await
+        })
+    })
 }
 
 /// Returns the keys of tickets: those of path tokens, which all nodes share, else one of this process.

@@ -10,7 +10,7 @@ use utoipa_axum::router::OpenApiRouter;
 use super::StartError;
 use super::modules::{ModuleDependencies, StartedModules};
 use crate::config::Settings;
-use ::channels::player::output::{Program, ProgramEnded, ProgramOutput, ProgramUnavailable};
+use ::channels::player::output::{Program, ProgramEnded, ProgramListener, ProgramOutput, ProgramUnavailable};
 use server_kit::api::rate_limit_layer::limit_routes;
 use server_kit::api::router;
 
@@ -23,7 +23,8 @@ pub fn open(all: &Settings, dependencies: &ModuleDependencies<'_>) -> Result<Opt
     let depot =
         recording.zip(signer).map(|(settings, signer)| RecordingUploader::open(settings, signer)).transpose()?;
     let (redis, registry) = (dependencies.storage.redis.as_ref(), dependencies.metrics.registry());
-    Ok(Some(Relay::start(settings, redis, dependencies.clock.clone(), dependencies.tasks, registry, depot)?))
+    let parts = (depot, dependencies.revocations.cloned());
+    Ok(Some(Relay::start(settings, redis, dependencies.clock.clone(), dependencies.tasks, registry, parts)?))
 }
 
 /// Puts its paths beside `modules`. Its number of live sessions is for health.
@@ -57,8 +58,14 @@ impl ProgramOutput for RelayPrograms {
         Ok(Box::new(RelayProgram(host)))
     }
 
-    async fn issue_ticket(&self, session: &str, ttl: Duration) -> Option<String> {
-        self.0.issue_program_ticket(session, ttl).await
+    async fn issue_ticket(
+        &self,
+        session: &str,
+        ttl: Duration,
+        ProgramListener { user, token_life }: ProgramListener<'_>,
+    ) -> Result<Option<String>, ProgramUnavailable> {
+        let issued = self.0.issue_program_ticket(session, ttl, (user, token_life)).await;
+        issued.map_err(|refused| ProgramUnavailable(refused.to_string()))
     }
 }
 

@@ -6,7 +6,7 @@ use arc_swap::ArcSwap;
 use http::request::Parts;
 use percent_encoding::utf8_percent_encode;
 
-use crate::proxy::inspect::{RequestedObject, StreamInquiry, find_stream_object};
+use crate::proxy::inspect::{RequestedObject, StreamInquiry, StreamRefusal, find_stream_object};
 use crate::proxy::runtime::Runtime;
 use primitives::ids::TrackId;
 use server_kit::api::error::Error;
@@ -29,5 +29,10 @@ pub async fn find_track_object(
     let path = stream_path(id);
     let inquiry = StreamInquiry { path: &path, request_head, claims: &user.claims, query_store: false };
     let found = find_stream_object(&runtime, &inquiry).await;
-    found.map_err(|refused| Error::new(refused.code, refused.detail).with_retry_after(refused.retry_after))
+    found.map_err(refusal)
+}
+
+/// Returns the error of the API for a refusal of the proxy.
+pub fn refusal(refused: StreamRefusal) -> Error {
+    Error::new(refused.code, refused.detail).with_retry_after(refused.retry_after)
 }

@@ -7,13 +7,15 @@ use std::process::ExitCode;
 
 use http::{HeaderName, HeaderValue, Method};
 
-use super::{BAD_CONFIGURATION, block_on, refuse, say};
+use super::{bad_arguments, block_on, refuse, say};
+use crate::app::StartError;
 use crate::app::explain::idle_runtime;
 use crate::config;
 use crate::proxy::explain::{
     DestinationExplanation, HandlerExplanation, PassedRoute, RequestExplanation, RouteExplanation, explain,
     request_head,
 };
+use object_engine::cache::CachedObjectState;
 use server_kit::api::explain::parse_header;
 
 /// The request, and the configuration that it meets.
@@ -39,17 +41,18 @@ pub fn run(args: &ExplainArgs) -> ExitCode {
     let (head, scheme) = match request_head(&args.method, &args.url, args.headers.iter().cloned()) {
         Ok(request) => request,
         Err(message) => {
-            say(&mut stderr(), &format!("tidegate explain: {message}"));
-            return ExitCode::from(BAD_CONFIGURATION);
+            return bad_arguments("explain", &message);
         }
     };
     let settings = match config::load(&args.config) {
         Ok(settings) => settings,
         Err(report) => return refuse(&report),
     };
-    // The clusters' connections want a runtime, though none is opened.
-    let runtime = block_on(async { idle_runtime(&settings) });
-    match runtime.map(|runtime| explain(&runtime, head, &scheme)) {
+    let told = block_on(async {
+        let runtime = idle_runtime(&settings).await?;
+        Ok::<_, StartError>(explain(&runtime, None, head, &scheme).await)
+    });
+    match told {
         Ok(told) if args.json => match serde_json::to_string_pretty(&told) {
             Ok(text) => say(&mut stdout(), &text),
             Err(error) => say(&mut stderr(), &format!("tidegate explain: {error}")),
@@ -72,8 +75,8 @@ fn text(told: &RequestExplanation) -> String {
     if let Some(refusal) = &told.refusal {
         line(&mut out, "answer", &format!("{}: {}", refusal.status, refusal.reason));
     }
-    if let Some(module) = told.module {
-        line(&mut out, "answered by", &format!("the module {module} of this process, since no route takes it"));
+    if let Some(answered_by) = &told.answered_by {
+        line(&mut out, "answered by", answered_by);
     }
     if let Some(route) = &told.route {
         tell_route(&mut out, route, line);
@@ -97,11 +100,15 @@ fn tell_route(out: &mut String, route: &RouteExplanation, line: impl Fn(&mut Str
     }
     match &route.handler {
         None => {}
-        Some(HandlerExplanation::Object { store, bucket, key, cache, destinations }) => {
+        Some(HandlerExplanation::Object { store, bucket, key, cache, kept, destinations }) => {
             line(out, "store", store);
             line(out, "bucket", bucket);
             line(out, "key", key);
             line(out, "cache", cache.as_deref().unwrap_or("none: it is streamed"));
+            if let Some(kept) = kept {
+                let CachedObjectState { freshness, age, size, kept_slices, slices } = kept;
+                line(out, "", &format!("{freshness}, {age} s old, {kept_slices} of {slices} slices of {size} bytes"));
+            }
             tell_destinations(out, destinations, line);
         }
         Some(HandlerExplanation::Track { track }) => {

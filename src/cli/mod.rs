@@ -1,11 +1,13 @@
 //! Command line: parses arguments, runs the command, and returns its exit status: 0, 64 for an invalid configuration or
 //! invalid arguments, 1 for a failed start.
 
+mod admin_client;
 mod check;
 #[cfg(feature = "demo")]
 mod demo;
 #[cfg(feature = "demo")]
 mod demo_catalog;
+mod diff;
 mod explain;
 mod import;
 mod migrate;
@@ -51,6 +53,8 @@ enum CliCommand {
     Check(check::CheckArgs),
     /// Tell what a configuration does with a request, and why.
     Explain(explain::ExplainArgs),
+    /// Tell what a reload with another configuration would change.
+    Diff(diff::DiffArgs),
     /// Print the JSON Schema of the configuration, for editors.
     Schema(schema::SchemaArgs),
     /// Drop objects from the cache of a running proxy.
@@ -97,6 +101,7 @@ pub fn main() -> ExitCode {
         CliCommand::Demo(arguments) => demo::run(&arguments),
         CliCommand::Check(arguments) => check::run(&arguments),
         CliCommand::Explain(arguments) => explain::run(&arguments),
+        CliCommand::Diff(arguments) => diff::run(&arguments),
         CliCommand::Schema(arguments) => schema::run(&arguments),
         CliCommand::Purge(arguments) => purge::run(&arguments),
         CliCommand::Upgrade(arguments) => upgrade::run(&arguments),
@@ -116,6 +121,12 @@ pub fn main() -> ExitCode {
 fn block_on<T, E: std::fmt::Display>(future: impl Future<Output = Result<T, E>>) -> Result<T, String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.map_err(|error| error.to_string())?.block_on(future).map_err(|error| error.to_string())
+}
+
+/// Says what is wrong with the arguments of a command.
+fn bad_arguments(command: &str, message: &str) -> ExitCode {
+    say(&mut std::io::stderr(), &format!("tidegate {command}: {message}"));
+    ExitCode::from(BAD_CONFIGURATION)
 }
 
 /// Prints the problems of a configuration.

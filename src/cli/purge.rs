@@ -2,26 +2,17 @@
 
 use std::io::{stderr, stdout};
 use std::process::ExitCode;
-use std::time::Duration;
 
 use serde_json::{Value, json};
-use url::Url;
 
-use super::{BAD_CONFIGURATION, block_on, say};
-use crate::config;
-
-/// Timeout of the whole exchange.
-const TIMEOUT: Duration = Duration::from_secs(30);
+use super::admin_client::{AdminArgs, AdminClient};
+use super::{bad_arguments, block_on, say};
 
 /// What to drop, and where.
 #[derive(clap::Args, Debug)]
 pub struct PurgeArgs {
-    /// The operator's side of the proxy (`Server.Admin.Address`).
-    #[arg(long, default_value = "http://127.0.0.1:9901")]
-    pub admin: Url,
-    /// Where the token of `Server.Admin.Token` is: env:NAME or file:PATH.
-    #[arg(long)]
-    pub token: Option<String>,
+    #[command(flatten)]
+    pub proxy: AdminArgs,
     #[command(flatten)]
     pub scope: PurgeSelection,
     /// Ask the store whether the object changed, and drop it only then; with --key.
@@ -69,14 +60,11 @@ impl PurgeSelection {
 
 /// Sends the request; returns the exit code.
 pub fn run(args: &PurgeArgs) -> ExitCode {
-    let token = match args.token.as_deref().map(config::read_secret).transpose() {
-        Ok(token) => token,
-        Err(message) => {
-            say(&mut stderr(), &format!("tidegate purge: --token: {message}"));
-            return ExitCode::from(BAD_CONFIGURATION);
-        }
+    let proxy = match AdminClient::new(&args.proxy) {
+        Ok(proxy) => proxy,
+        Err(message) => return bad_arguments("purge", &message),
     };
-    match block_on(ask(args, token.as_ref().map(primitives::secret::Secret::expose))) {
+    match block_on(ask(args, &proxy)) {
         Ok(said) => {
             say(&mut stdout(), &said);
             ExitCode::SUCCESS
@@ -88,23 +76,9 @@ pub fn run(args: &PurgeArgs) -> ExitCode {
     }
 }
 
-async fn ask(args: &PurgeArgs, token: Option<&str>) -> Result<String, String> {
+async fn ask(args: &PurgeArgs, proxy: &AdminClient) -> Result<String, String> {
     let path = if args.refresh { "/cache/refresh" } else { "/cache/purge" };
-    let url = args.admin.join(path).map_err(|error| error.to_string())?;
-    // Never by a proxy of the environment: the admin address is usually on loopback, and the token must not leave it.
-    let client = reqwest::Client::builder().timeout(TIMEOUT).no_proxy().build().map_err(|error| error.to_string())?;
-    let mut request = client.post(url).json(&args.scope.body());
-    if let Some(token) = token {
-        request = request.bearer_auth(token);
-    }
-    let response = request.send().await.map_err(|error| format!("the proxy cannot be reached: {error}"))?;
-    let status = response.status();
-    // A body that is not JSON gives null: the status alone then decides.
-    let body: Value = response.json().await.unwrap_or_default();
-    if !status.is_success() {
-        let detail = body["detail"].as_str().unwrap_or("no reason was given");
-        return Err(format!("the proxy refused ({status}): {detail}"));
-    }
+    let body = proxy.post(path, |request| request.json(&args.scope.body())).await?;
     Ok(if args.refresh { refreshed(&body) } else { purged(&args.scope, &body) })
 }
 

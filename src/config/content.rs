@@ -7,9 +7,8 @@ use sha2::{Digest as _, Sha256};
 use super::report::{ConfigProblem, ProblemReport};
 use super::{Settings, load_text, secret};
 use primitives::regular_file;
+use server_kit::api::config_reload::MAX_CONFIG_BYTES;
 
-/// Most bytes of a configuration file.
-const MAX_BYTES: u64 = 4 * 1024 * 1024;
 /// YAML's end of a document (YAML 1.2.2 §9.1.2).
 const END_MARK: &str = "...";
 
@@ -52,7 +51,7 @@ impl ConfigContent {
     /// Reads the file at `path`, which blocks. Fails where it is not a regular file of at most 4 MiB in UTF-8.
     pub fn read(path: &Path) -> Result<Self, ProblemReport> {
         let name = path.display().to_string();
-        match regular_file::read_text(path, MAX_BYTES) {
+        match regular_file::read_text(path, MAX_CONFIG_BYTES as u64) {
             Ok(text) => Ok(Self { name, text }),
             Err(error) => {
                 let problem = ConfigProblem::new(format!("the file cannot be read: {error}"))
@@ -60,6 +59,16 @@ impl ConfigContent {
                 Err(ProblemReport::new(&name, "", &[], vec![problem]))
             }
         }
+    }
+
+    /// Makes the content of a text, which reports call `name`.
+    pub fn from_text(name: &str, text: String) -> Self {
+        Self { name: name.to_owned(), text }
+    }
+
+    /// Returns the text.
+    pub fn into_text(self) -> String {
+        self.text
     }
 
     /// Returns the digest of the text.

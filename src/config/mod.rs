@@ -16,6 +16,7 @@ mod secret;
 mod shape;
 mod source;
 mod value;
+mod written;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -24,6 +25,7 @@ use std::sync::Arc;
 pub use content::{ConfigContent, ContentDigest, SourceDigests};
 pub use reference::reference;
 pub use report::ProblemReport;
+pub use written::{ConfigChange, WrittenConfig, WrittenKey};
 
 use self::report::ConfigProblem;
 use crate::proxy;
@@ -97,7 +99,16 @@ pub struct Settings {
     pub reload_on_change: bool,
     /// Logging.
     pub telemetry: TelemetrySettings,
-    /// Digests of the text and the files that these settings were read from.
+    /// Of what they were read.
+    pub source: SettingsSource,
+}
+
+/// Of what settings were read.
+#[derive(Clone, Debug, Default)]
+pub struct SettingsSource {
+    /// What the text says, key by key.
+    pub written: WrittenConfig,
+    /// Digests of the text and the files of secrets.
     pub digests: SourceDigests,
     /// True where the text ends with YAML's end mark (`...`).
     pub has_end_mark: bool,
@@ -163,10 +174,11 @@ pub fn load_text(name: &str, text: &str, env: &dyn Fn(&str) -> Option<String>) -
             None => {}
         }
     }
-    match settings {
-        Some(mut settings) if problems.is_empty() => {
-            settings.digests.text = ContentDigest::of(text.as_bytes());
-            settings.has_end_mark = content::has_end_mark(text);
+    match settings.zip(parsed.root) {
+        Some((mut settings, root)) if problems.is_empty() => {
+            settings.source.written = WrittenConfig::new(&schema(), &root);
+            settings.source.digests.text = ContentDigest::of(text.as_bytes());
+            settings.source.has_end_mark = content::has_end_mark(text);
             Ok(settings)
         }
         _ => {

@@ -89,6 +89,9 @@ pub fn nearest<'n>(given: &str, names: impl IntoIterator<Item = &'n str>) -> Opt
         .map(|(_, name)| name)
 }
 
+/// Most problems that a report for people shows: somebody who has more has sent another kind of file.
+const MOST_SHOWN: usize = 100;
+
 /// Report of all problems of one file.
 pub struct ProblemReport {
     name: String,
@@ -102,8 +105,7 @@ impl ProblemReport {
     pub fn new(name: &str, text: &str, masked: &[SourceSpan], mut problems: Vec<ConfigProblem>) -> Self {
         // In the order of the file, whichever step found them.
         problems.sort_by_key(|problem| problem.span);
-        let lines = text.lines().enumerate().map(|(number, line)| mask(number + 1, line, masked)).collect();
-        Self { name: name.to_owned(), lines, problems }
+        Self { name: name.to_owned(), lines: mask(text, masked), problems }
     }
 
     /// Returns the number of problems.
@@ -167,9 +169,12 @@ impl ProblemReport {
 
 impl fmt::Display for ProblemReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for problem in &self.problems {
+        for problem in self.problems.iter().take(MOST_SHOWN) {
             self.show(problem, f)?;
             writeln!(f)?;
+        }
+        if self.problems.len() > MOST_SHOWN {
+            writeln!(f, "the first {MOST_SHOWN} of them are shown")?;
         }
         let plural = if self.problems.len() == 1 { "problem" } else { "problems" };
         write!(f, "{}: {} {plural}", self.name, self.problems.len())
@@ -184,21 +189,27 @@ impl fmt::Debug for ProblemReport {
 
 impl std::error::Error for ProblemReport {}
 
-/// Returns `line` with `*` over every masked character. Characters keep their columns; control characters become
+/// Returns the lines of `text` with `*` over every masked character. Characters keep their columns; control characters become
 /// blanks.
-fn mask(number: usize, line: &str, masked: &[SourceSpan]) -> String {
-    line.chars()
-        .enumerate()
-        .map(|(column, c)| {
-            let here = (number, column);
-            let secret = masked.iter().any(|span| span.start <= here && here < span.end);
+fn mask(text: &str, masked: &[SourceSpan]) -> Vec<String> {
+    let mut spans = masked.to_vec();
+    spans.sort_unstable();
+    let (mut spans, mut secret_until) = (spans.into_iter().peekable(), (0, 0));
+    let mut masked_line = |(number, line): (usize, &str)| {
+        let masked = line.chars().enumerate().map(|(column, c)| {
+            let here = (number + 1, column);
+            while let Some(span) = spans.next_if(|span| span.start <= here) {
+                secret_until = secret_until.max(span.end);
+            }
             match c {
-                _ if secret && !c.is_whitespace() => '*',
+                _ if here < secret_until && !c.is_whitespace() => '*',
                 _ if c.is_control() => ' ',
                 _ => c,
             }
-        })
-        .collect()
+        });
+        masked.collect()
+    };
+    text.lines().enumerate().map(&mut masked_line).collect()
 }
 
 /// Returns the part of `line` to show, the column of the caret in it, and the number of carets.

@@ -43,7 +43,7 @@ struct ShapeChecker<'s> {
 impl<'s> ShapeChecker<'s> {
     /// Returns the value at `path` if it fits `schema`; problems are noted.
     fn visit(&mut self, schema: &'s Json, node: &ConfigNode, path: &ConfigPath) -> Option<Value> {
-        let (schema, optional) = self.follow(schema);
+        let (schema, optional) = follow(self.schema, schema);
         let fits = |kind: &str| types(schema).any(|name| name == kind);
         match &node.data {
             NodeData::Null if optional || fits("null") => Some(Value::Null),
@@ -79,29 +79,6 @@ impl<'s> ShapeChecker<'s> {
             _ => {
                 self.wrong_type(schema, node, path);
                 None
-            }
-        }
-    }
-
-    /// Returns the schema behind references, and true if null is allowed too.
-    fn follow(&self, mut schema: &'s Json) -> (&'s Json, bool) {
-        let mut optional = false;
-        loop {
-            if let Some(name) = schema.get("$ref").and_then(Json::as_str) {
-                match self.schema.pointer(name.trim_start_matches('#')) {
-                    Some(target) => schema = target,
-                    None => return (schema, optional),
-                }
-            } else if let Some(choices) = schema.get("anyOf").and_then(Json::as_array) {
-                let (nulls, others): (Vec<_>, Vec<_>) = choices.iter().partition(|choice| choice["type"] == "null");
-                // schemars describes an `Option<T>` as `anyOf` of T and null.
-                optional |= !nulls.is_empty();
-                match others.first() {
-                    Some(other) => schema = other,
-                    None => return (schema, optional),
-                }
-            } else {
-                return (schema, optional);
             }
         }
     }
@@ -241,7 +218,7 @@ impl<'s> ShapeChecker<'s> {
 
     /// Returns true if the schema has a secret at or below this point.
     fn may_hold_secret(&self, schema: &'s Json, depth: usize) -> bool {
-        let (schema, _) = self.follow(schema);
+        let (schema, _) = follow(self.schema, schema);
         let below = |part: &'s Json| depth >= DEEPEST || self.may_hold_secret(part, depth + 1);
         schema["writeOnly"] == true
             || schema.get("items").is_some_and(below)
@@ -251,7 +228,7 @@ impl<'s> ShapeChecker<'s> {
 
     /// Returns the first sentence of a key's description.
     fn about(&self, property: &'s Json) -> &'s str {
-        let description = property.get("description").or_else(|| self.follow(property).0.get("description"));
+        let description = property.get("description").or_else(|| follow(self.schema, property).0.get("description"));
         let text = description.and_then(Json::as_str).unwrap_or_default();
         text.split_inclusive(". ").next().unwrap_or_default().trim_end()
     }
@@ -259,6 +236,29 @@ impl<'s> ShapeChecker<'s> {
     /// Masks every scalar in `node`.
     fn mask(&mut self, node: &ConfigNode) {
         self.masked.extend(node.scalars());
+    }
+}
+
+/// Returns the schema behind references of `root`, and true if null is allowed too.
+pub fn follow<'s>(root: &'s Json, mut schema: &'s Json) -> (&'s Json, bool) {
+    let mut optional = false;
+    loop {
+        if let Some(name) = schema.get("$ref").and_then(Json::as_str) {
+            match root.pointer(name.trim_start_matches('#')) {
+                Some(target) => schema = target,
+                None => return (schema, optional),
+            }
+        } else if let Some(choices) = schema.get("anyOf").and_then(Json::as_array) {
+            let (nulls, others): (Vec<_>, Vec<_>) = choices.iter().partition(|choice| choice["type"] == "null");
+            // schemars describes an `Option<T>` as `anyOf` of T and null.
+            optional |= !nulls.is_empty();
+            match others.first() {
+                Some(other) => schema = other,
+                None => return (schema, optional),
+            }
+        } else {
+            return (schema, optional);
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 //! JSON is YAML, except for the comments that editors and .NET allow in it (see [`without_comments`]). YAML is parsed
 //! here only: serde reads this tree.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use saphyr::Scalar;
 use saphyr_parser::{Event, Parser, ScanError, Tag};
@@ -218,6 +218,8 @@ struct OpenCollection {
     anchor: usize,
     /// Key that waits for its value.
     key: Option<(String, SourceSpan)>,
+    /// Lines of the keys that have one.
+    lines: HashMap<String, usize>,
 }
 
 impl OpenCollection {
@@ -307,7 +309,7 @@ impl TreeBuilder {
         if self.open.len() >= MOST_LEVELS {
             return Err(Box::new(ConfigProblem::new(format!("nested deeper than {MOST_LEVELS} levels")).at_span(span)));
         }
-        self.open.push(OpenCollection { node: ConfigNode { span, data }, anchor, key: None });
+        self.open.push(OpenCollection { node: ConfigNode { span, data }, anchor, key: None, lines: HashMap::new() });
         Ok(())
     }
 
@@ -326,11 +328,12 @@ impl TreeBuilder {
         };
         match (&mut open.node.data, open.key.take()) {
             (NodeData::Map(members), Some((key, span))) => {
-                let Some(first) = members.iter().find(|member| member.key == key) else {
+                let Some(line) = open.lines.get(&key) else {
+                    open.lines.insert(key.clone(), span.start.0);
                     members.push(MappingEntry { key, span, value: node });
                     return Ok(());
                 };
-                let help = format!("it is already in line {}; keep one of the two", first.span.start.0);
+                let help = format!("it is already in line {line}; keep one of the two");
                 let problem = ConfigProblem::new(format!("the key `{key}` stands here a second time")).help(help);
                 // The second value is dropped, but its line may be shown with the problem.
                 self.masked.extend(node.scalars());

@@ -63,6 +63,16 @@ pub fn format(name: &str, text: &str) -> Result<(), &'static str> {
     if good { Ok(()) } else { Err(expected) }
 }
 
+/// Returns `text` in the one spelling of its format, named as in [`format`]; `None` where it has one only.
+pub fn canonical(name: &str, text: &str) -> Option<String> {
+    match name {
+        "time-span" => time_span(text).map(|span| humantime::format_duration(span).to_string()),
+        "byte-size" => byte_size(text).map(|size| size.map_or("-1".to_owned(), |bytes| bytes.to_string())),
+        "flag" => flag(text).map(|value| value.to_string()),
+        _ => None,
+    }
+}
+
 fn time_span(text: &str) -> Option<Duration> {
     if !text.contains(':') {
         return humantime::parse_duration(text).ok();

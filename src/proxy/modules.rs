@@ -40,6 +40,11 @@ impl ModulePaths {
         Self(templates.into_iter().filter_map(|template| PathPattern::parse(template).ok()).collect())
     }
 
+    /// Returns true where one of them matches `path`.
+    pub fn contain(&self, path: &str) -> bool {
+        self.0.iter().any(|pattern| pattern.is_match(path, Separator::Slash))
+    }
+
     /// Returns true where one of them matches `path` more narrowly than the path of a route: a capture in the place of a
     /// word of ours would take that word for an id.
     pub fn takes_precedence(&self, path: &str, route: Option<&PathPattern>) -> bool {

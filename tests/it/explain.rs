@@ -116,3 +116,37 @@ async fn a_request_that_no_client_could_send_is_said_to_be_none() {
     let ended = gate::run(&["explain", "-c", &file, "GET", "/stream/a"], &folder).await;
     assert!(ended.stdout.contains("route            stream\n"), "{}", ended.stdout);
 }
+
+#[tokio::test]
+async fn a_running_proxy_tells_what_its_cache_has_of_an_object() {
+    let origin = ScriptedOrigin::with_track("music").await;
+    let mut all = config::objects(&origin.url(), "audio");
+    all["ReverseProxy"]["Routes"]["stream"]["OutputCachePolicy"] = json!("Default");
+    let gate = Gate::start(&all).await;
+    let explained = async || {
+        let asked = json!({ "method": "GET", "url": "/stream/track.mp3" });
+        let sent = gate.admin().request(Method::POST, "/explain").json(&asked).send().await.expect("it answers");
+        let told: Value = sent.json().await.expect("JSON");
+        told["route"]["handler"]["kept"].clone()
+    };
+    assert_eq!(explained().await, Value::Null);
+    let size = gate.client().get("/stream/track.mp3", &[]).await.is(200).body.len();
+    let asked = origin.seen().len();
+    let kept = explained().await;
+    assert_eq!((&kept["freshness"], &kept["size"]), (&json!("fresh"), &json!(size)), "{kept}");
+    assert_eq!(kept["keptSlices"], kept["slices"]);
+    assert_eq!(origin.seen().len(), asked, "the store is not asked for that");
+}
+
+#[tokio::test]
+async fn a_token_in_the_path_is_taken_out_only_where_the_listener_does_so() {
+    let (origin, folder) = (ScriptedOrigin::with_track("music").await, TempFolder::new("explain"));
+    let file = folder.path().join("explained.yaml");
+    let mut all = config::objects(&origin.url(), "audio");
+    std::fs::write(&file, all.to_string()).expect("a file");
+    let path = format!("/t/{}/stream/track.mp3", "a".repeat(80));
+    assert_eq!(explained(&folder, &["GET", &path]).await["path"], json!(path));
+    all["Auth"]["PathToken"] = json!({ "Ttl": "1h" });
+    std::fs::write(&file, all.to_string()).expect("a file");
+    assert_eq!(explained(&folder, &["GET", &path]).await["path"], "/stream/track.mp3");
+}

@@ -16,6 +16,7 @@ mod catalogue;
 mod channels;
 mod check_probe;
 mod conditionals;
+mod config_diff;
 mod configuration;
 mod connections;
 mod demo;

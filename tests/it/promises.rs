@@ -198,7 +198,7 @@ fn pages(folder: &str) -> Vec<String> {
 }
 
 /// The modules that have a test of each name, over all packages of the workspace.
-fn tests() -> BTreeMap<String, Vec<String>> {
+pub fn tests() -> BTreeMap<String, Vec<String>> {
     let mut tests = BTreeMap::<String, Vec<String>>::new();
     for file in rust_files(root()) {
         let module = module_of(file.strip_prefix(root()).expect("it is in the repository"));

@@ -7,6 +7,7 @@
 pub mod audio;
 mod bodies;
 pub mod channel;
+mod feed;
 mod metrics;
 pub mod player;
 pub mod queue;
@@ -20,11 +21,12 @@ use async_trait::async_trait;
 use http::request::Parts;
 
 pub use routes::routes;
-pub use service::{ChannelPlayerParts, ChannelService, ChannelServiceParts};
+pub use service::{ChannelPlayerParts, ChannelService, ChannelServiceParts, MAX_PLAYLIST_TRACKS};
 
-use primitives::ids::TrackId;
+use primitives::ids::{TrackId, UserId};
 use server_kit::api::error::Error as ApiError;
 use server_kit::api::user::User;
+use server_kit::limit::stream_limits::StreamRefusal;
 
 /// Judge of who may have a track played, implemented by the part that streams tracks.
 #[async_trait]
@@ -32,6 +34,9 @@ pub trait TrackAccess: Send + Sync {
     /// Returns the host under which `user`, who asks with `request_head`, may stream the track, or an error that says why that
     /// may not be.
     async fn check(&self, id: &TrackId, request_head: &Parts, user: &User) -> Result<Option<String>, ApiError>;
+
+    /// Returns an error that says why the track cannot be played on behalf of `owner`, who asks for nothing now.
+    async fn check_for(&self, id: &TrackId, owner: &UserId) -> Result<(), ApiError>;
 }
 
 /// Reason for which a request cannot be served.
@@ -40,6 +45,9 @@ pub enum Error {
     /// Redis does not answer: try again.
     #[error("the queue cannot be read or changed at the moment")]
     Unavailable,
+    /// It cannot be said whether the user may follow or hear the channel.
+    #[error("the channel cannot be followed at the moment")]
+    ListeningUnavailable,
     /// No such channel.
     #[error("there is no such channel")]
     NoSuchChannel,
@@ -61,6 +69,9 @@ pub enum Error {
     /// The user has queued as much as one may.
     #[error("as much of yours waits in this channel's queue as may")]
     UserFull,
+    /// As many follow queues as may.
+    #[error(transparent)]
+    Streams(#[from] StreamRefusal),
     /// A playlist without tracks, or with too many.
     #[error("a playlist has 1 to {0} tracks")]
     PlaylistSize(usize),
@@ -70,10 +81,12 @@ impl From<Error> for ApiError {
     fn from(error: Error) -> Self {
         let detail = error.to_string();
         match error {
-            Error::Unavailable => Self::unavailable(detail),
+            Error::Unavailable | Error::ListeningUnavailable => Self::unavailable(detail),
             Error::NoSuchChannel | Error::NoSuchItem => Self::not_found(detail),
             Error::NotOwner => Self::forbidden(detail),
             Error::Duplicate | Error::ChannelFull | Error::Silent => Self::conflict(detail),
+            Error::Streams(StreamRefusal::Full) => Self::unavailable(detail),
+            Error::Streams(StreamRefusal::TooManyOfUser(_)) => Self::too_many(detail, routes::STREAM_RETRY),
             Error::UserFull => Self::too_many(detail, routes::USER_RETRY),
             Error::PlaylistSize(_) => Self::unprocessable(detail),
         }

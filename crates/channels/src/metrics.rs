@@ -48,6 +48,8 @@ pub struct QueueMetrics {
     pub dropped: IntCounter,
     /// Playlists that were started.
     pub playlists: IntCounter,
+    /// Open streams of events.
+    pub event_streams: IntGauge,
 }
 
 impl QueueMetrics {
@@ -68,6 +70,7 @@ impl QueueMetrics {
                 "Items given up because their player vanished too often",
             )?,
             playlists: counter("tidegate_queue_playlists_total", "Playlists started on channels")?,
+            event_streams: registration::gauge(registry, "tidegate_queue_event_streams", "Open streams of queues")?,
         };
         for outcome in RequestOutcome::ALL {
             metrics.requests.with_label_values(&[outcome.name()]);

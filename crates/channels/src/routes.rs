@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use axum::extract::{DefaultBodyLimit, FromRequestParts, State};
+use axum::response::Response;
 use http::StatusCode;
 use http::request::Parts;
 use utoipa_axum::router::OpenApiRouter;
@@ -13,18 +14,22 @@ use crate::bodies::{
     ChannelListView, ChannelView, HistoryView, ListenResponse, PlayedItemView, QueueItemRequest, QueueItemView,
     QueueQuery, QueuedItemResponse,
 };
+use crate::feed::stream;
+use crate::player::output::ProgramListener;
 use crate::queue::estimate::EstimatedItem;
 use crate::service::{ChannelService, TICKET_TTL};
 use primitives::unix_time::UnixMillis;
 use server_kit::api::error::Error as ApiError;
 use server_kit::api::extractors::{Json, Path, Query};
 use server_kit::api::pagination::{Page, PageLimits, decode_cursor};
-use server_kit::api::user::User;
+use server_kit::api::user::{TokenLife, User};
 
 /// Largest request body, in bytes.
 const MAX_BODY_BYTES: usize = 4096;
 /// `Retry-After` of a user who has queued as much as one may: a song is played meanwhile.
 pub const USER_RETRY: Duration = Duration::from_secs(60);
+/// `Retry-After` of a user who follows too many queues.
+pub const STREAM_RETRY: Duration = Duration::from_secs(10);
 /// Pages of a queue.
 const PAGES: PageLimits = PageLimits { default_limit: 50, max_limit: 100 };
 
@@ -33,6 +38,7 @@ pub fn routes(channels: ChannelService) -> OpenApiRouter {
     OpenApiRouter::new()
         .routes(routes!(add_item, list_items))
         .routes(routes!(delete_item))
+        .routes(routes!(events))
         .routes(routes!(list_channels))
         .routes(routes!(get_channel))
         .routes(routes!(history))
@@ -122,6 +128,23 @@ async fn delete_item(
     Ok(StatusCode::NO_CONTENT)
 }
 
+/// Follow the queue of a channel: `queue` at first and after each change, `end` with a reason where the server ends the stream.
+#[utoipa::path(get, path = "/api/v1/queue/{channel}/events", tag = "queue", security(("bearer" = [])),
+    params(("channel" = String, Path, description = "The channel")), responses(
+        (status = 200, description = "Server-sent events", body = String, content_type = "text/event-stream"),
+        (status = 401, description = "No valid token"), (status = 404, description = "No such channel"),
+        (status = 429, description = "The caller has too many open streams; see Retry-After"),
+        (status = 503, description = "Not possible at the moment; see Retry-After")))]
+async fn events(
+    State(channels): State<ChannelService>,
+    user: User,
+    TokenLife(token_life): TokenLife,
+    Path(channel): Path<String>,
+) -> Result<Response, ApiError> {
+    let channel = channels.channel(&channel)?;
+    Ok(stream::respond(channels, channel, user, token_life).await?)
+}
+
 /// List the channels, and what is heard on each.
 #[utoipa::path(get, path = "/api/v1/channels", tag = "queue", security(("bearer" = [])), responses(
     (status = 200, description = "The channels", body = ChannelListView), (status = 401, description = "No valid token"),
@@ -176,11 +199,12 @@ async fn history(
         (status = 503, description = "Cannot be told at the moment; see Retry-After")))]
 async fn listen(
     State(channels): State<ChannelService>,
-    _: User,
+    user: User,
+    TokenLife(token_life): TokenLife,
     Path(channel): Path<String>,
 ) -> Result<Json<ListenResponse>, ApiError> {
     let channel = channels.channel(&channel)?;
-    let (session, ticket) = channels.listen(&channel).await?;
+    let (session, ticket) = channels.listen(&channel, ProgramListener { user: user.id(), token_life }).await?;
     Ok(Json(ListenResponse::new(session, ticket, TICKET_TTL)))
 }
 

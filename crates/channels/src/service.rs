@@ -3,14 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use prometheus::Registry;
+use prometheus::{IntGauge, Registry};
 use uuid::{NoContext, Timestamp, Uuid};
 
 use crate::channel::ChannelId;
+use crate::feed::QueueFeeds;
 use crate::metrics::{PlayerMetrics, QueueMetrics, RequestOutcome};
-use crate::player::output::{ProgramOutput, TrackObjects};
+use crate::player::output::{ProgramListener, ProgramOutput, TrackObjects};
 use crate::player::station::{PlayedRecord, StationRecord, StationStore};
-use crate::player::{PLAYER_LEASE, PlayerContext, station_store};
+use crate::player::{PlayerContext, station_store};
 use crate::queue::estimate::{EstimatedItem, estimate};
 use crate::queue::item::{ItemSource, QueueItem};
 use crate::queue::store::{
@@ -23,8 +24,13 @@ use primitives::failure_log::FailureLog;
 use primitives::ids::{TrackId, UserId};
 use primitives::lifecycle::BackgroundTasks;
 use primitives::unix_time::UnixMillis;
-use server_kit::api::user::User;
+use server_kit::api::error::Error as ApiError;
+use server_kit::api::user::{User, UserRole};
+use server_kit::auth::revocation::TokenRevocations;
+use server_kit::auth::token_right::TokenRight;
 use server_kit::redis::Redis;
+
+mod stations;
 
 /// Time within which a ticket to a channel's session is used.
 pub const TICKET_TTL: Duration = Duration::from_secs(60);
@@ -41,6 +47,8 @@ pub struct ChannelServiceParts {
     pub tracks: Arc<dyn TrackAccess>,
     /// Plays the channels, where there are sessions to play them to.
     pub player: Option<ChannelPlayerParts>,
+    /// Logouts, which end streams.
+    pub revocations: Option<Arc<TokenRevocations>>,
     /// Tasks that graceful shutdown waits for.
     pub tasks: BackgroundTasks,
     /// The time.
@@ -69,6 +77,8 @@ struct ChannelState {
     output: Option<Arc<dyn ProgramOutput>>,
     tasks: BackgroundTasks,
     failures: FailureLog,
+    feeds: QueueFeeds,
+    revocations: Option<Arc<TokenRevocations>>,
     clock: Clock,
 }
 
@@ -104,15 +114,29 @@ pub struct TrackRequest {
 impl ChannelService {
     /// Starts the service.
     pub fn start(parts: ChannelServiceParts, registry: &Registry) -> Result<Self, prometheus::Error> {
-        let ChannelServiceParts { settings, redis, tracks, player, tasks, clock } = parts;
+        let ChannelServiceParts { settings, redis, tracks, player, revocations, tasks, clock } = parts;
+        let feeds = QueueFeeds::new(&settings.channels, redis.clone());
         let (metrics, player_metrics) = (QueueMetrics::register(registry)?, PlayerMetrics::register(registry)?);
         let (store, stations) = (store::open(redis.clone()), station_store::open(redis));
         let output = player.as_ref().map(|player| Arc::clone(&player.output));
         let (channels, crossfade, idle_timeout) =
             (settings.channels.clone(), settings.crossfade, settings.idle_timeout);
         let failures = FailureLog::default();
-        let state = ChannelState { settings, store, tracks, metrics, stations, output, tasks, failures, clock };
+        let state = ChannelState {
+            settings,
+            store,
+            tracks,
+            metrics,
+            stations,
+            output,
+            tasks,
+            failures,
+            feeds,
+            revocations,
+            clock,
+        };
         let service = Self(Arc::new(state));
+        service.0.feeds.start(&service, &service.0.tasks);
         if let Some(ChannelPlayerParts { objects, output }) = player {
             let context = PlayerContext {
                 service: service.clone(),
@@ -146,10 +170,11 @@ impl ChannelService {
     }
 
     /// Returns the session of a channel, and a ticket with which one listener may begin to hear it.
-    pub async fn listen(&self, channel: &ChannelId) -> Result<(String, String), Error> {
+    pub async fn listen(&self, channel: &ChannelId, listener: ProgramListener<'_>) -> Result<(String, String), Error> {
         let session = self.station(channel).await?.and_then(|station| station.session).ok_or(Error::Silent)?;
         let output = self.0.output.as_ref().ok_or(Error::Silent)?;
-        let ticket = output.issue_ticket(&session, TICKET_TTL).await.ok_or(Error::Silent)?;
+        let ticket = output.issue_ticket(&session, TICKET_TTL, listener).await;
+        let ticket = ticket.map_err(|_| Error::ListeningUnavailable)?.ok_or(Error::Silent)?;
         Ok((session, ticket))
     }
 
@@ -157,6 +182,21 @@ impl ChannelService {
     pub fn channel(&self, name: &str) -> Result<ChannelId, Error> {
         let known = self.0.settings.channels.iter().find(|channel| channel.as_str() == name);
         known.cloned().ok_or(Error::NoSuchChannel)
+    }
+
+    /// Returns true where channels are played, and are no queues alone.
+    pub fn are_played(&self) -> bool {
+        self.0.output.is_some()
+    }
+
+    /// Returns true where users of this role may schedule what is played.
+    pub fn may_schedule(&self, role: UserRole) -> bool {
+        self.0.settings.scheduled_by.contains(&role)
+    }
+
+    /// Returns an error that says why a track cannot be played on behalf of `owner`.
+    pub async fn check_track(&self, track: &TrackId, owner: &UserId) -> Result<(), ApiError> {
+        self.0.tracks.check_for(track, owner).await
     }
 
     /// Returns the judge of who may have a track played.
@@ -196,6 +236,7 @@ impl ChannelService {
         if let Some(refusal) = refusal {
             return Err(refusal);
         }
+        state.feeds.tell_changed(channel);
         // It is queued, whether its place can be told or not; it may have been played or taken out meanwhile.
         let place = match self.list(channel).await {
             Ok(items) => {
@@ -219,6 +260,7 @@ impl ChannelService {
         match self.answer(self.0.store.remove(channel, id, owner).await)? {
             RemoveOutcome::Removed => {
                 self.0.metrics.removed.inc();
+                self.0.feeds.tell_changed(channel);
                 Ok(())
             }
             RemoveOutcome::Missing => Err(Error::NoSuchItem),
@@ -247,6 +289,7 @@ impl ChannelService {
         let items: Vec<QueueItem> = tracks.into_iter().map(item).collect();
         self.answer(self.0.store.set_playlist(&channel, &items).await)?;
         self.0.metrics.playlists.inc();
+        self.0.feeds.tell_changed(&channel);
         Ok(())
     }
 
@@ -269,6 +312,9 @@ impl ChannelService {
             let (channel, items) = (channel.as_str(), outcome.dropped);
             tracing::warn!(channel, items, "items of a queue were given up: whoever played them has vanished");
         }
+        if outcome.item.is_some() || outcome.returned > 0 || outcome.dropped > 0 {
+            state.feeds.tell_changed(channel);
+        }
         let Some(item) = outcome.item else { return Ok(None) };
         state.metrics.claimed.inc();
         Ok(Some(ClaimedItem { item, token }))
@@ -284,42 +330,53 @@ impl ChannelService {
 
     /// Ends a claim after the item was played, or given up.
     pub async fn complete(&self, channel: &ChannelId, claimed: &ClaimedItem) -> Result<bool, Error> {
-        self.answer(self.0.store.complete(channel, claimed.item.id, claimed.token).await)
+        let done = self.answer(self.0.store.complete(channel, claimed.item.id, claimed.token).await);
+        self.0.feeds.tell_changed(channel);
+        done
     }
 
     /// Ends a claim, and has the item wait again.
     pub async fn release(&self, channel: &ChannelId, claimed: &ClaimedItem) -> Result<bool, Error> {
-        self.answer(self.0.store.release(channel, claimed.item.id, claimed.token).await)
+        let released = self.answer(self.0.store.release(channel, claimed.item.id, claimed.token).await);
+        self.0.feeds.tell_changed(channel);
+        released
+    }
+
+    /// Returns the feeds of the queues.
+    pub(crate) fn feeds(&self) -> &QueueFeeds {
+        &self.0.feeds
+    }
+
+    /// Returns the number of open streams of events.
+    pub(crate) fn event_streams(&self) -> &IntGauge {
+        &self.0.metrics.event_streams
+    }
+
+    /// Returns the logouts, where there are any.
+    pub(crate) fn revocations(&self) -> Option<&TokenRevocations> {
+        self.0.revocations.as_deref()
+    }
+
+    /// Returns the right of what a user's token opens now.
+    pub(crate) async fn begin_right(&self, user: &UserId, token_life: Duration) -> Result<TokenRight, Error> {
+        TokenRight::begin(self.revocations(), user, token_life).await.ok_or(Error::ListeningUnavailable)
+    }
+
+    /// Resolves when streams must end.
+    pub(crate) async fn closing(&self) {
+        self.0.tasks.closing().await;
     }
 
     /// Has wait again whatever is claimed by a token.
     pub async fn release_all(&self, channel: &ChannelId, token: ClaimToken) -> Result<(), Error> {
-        self.answer(self.0.store.release_all(channel, token).await)
+        let released = self.answer(self.0.store.release_all(channel, token).await);
+        self.0.feeds.tell_changed(channel);
+        released
     }
 
     /// Starts a task beside the requests.
     pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         self.0.tasks.spawn(task);
-    }
-
-    /// Takes a channel for a node, or extends that; `None` where nobody can tell.
-    pub(crate) async fn hold_station(&self, channel: &ChannelId, token: ClaimToken) -> Option<bool> {
-        self.answer(self.0.stations.hold(channel, token, PLAYER_LEASE).await).ok()
-    }
-
-    /// Gives a channel up; if it fails, the hold of it lapses.
-    pub(crate) async fn let_station_go(&self, channel: &ChannelId, token: ClaimToken) {
-        let _ = self.answer(self.0.stations.let_go(channel, token).await);
-    }
-
-    /// Says what a channel does; if it fails, it is said again soon.
-    pub(crate) async fn set_station(&self, channel: &ChannelId, token: ClaimToken, record: &StationRecord) {
-        let _ = self.answer(self.0.stations.set_record(channel, token, record, PLAYER_LEASE).await);
-    }
-
-    /// Writes down what was played; a history with a gap is better than a channel that stops.
-    pub(crate) async fn add_played(&self, channel: &ChannelId, played: &PlayedRecord) {
-        let _ = self.answer(self.0.stations.add_played(channel, played).await);
     }
 
     /// Returns true where an item is claimed.

@@ -10,6 +10,8 @@ use server_kit::api::user::UserRole;
 pub struct Settings {
     /// The channels; there are no others.
     pub channels: Vec<ChannelId>,
+    /// Roles that may schedule what is played on them, for everybody hears it.
+    pub scheduled_by: Vec<UserRole>,
     /// Rules of each channel's queue.
     pub queue: QueueSettings,
     /// Time for which the end of a track and the beginning of the next are heard together.
@@ -48,6 +50,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             channels: vec![ChannelId::main()],
+            scheduled_by: vec![UserRole::Admin],
             queue: QueueSettings::default(),
             crossfade: Duration::from_secs(3),
             idle_timeout: Duration::from_secs(300),

@@ -28,13 +28,14 @@ use prometheus::Registry;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
-use uuid::Uuid;
+use uuid::{NoContext, Timestamp, Uuid};
 
 pub use former_outbox::OutboxHolder;
 pub use kafka::check as check_kafka;
 use metrics::{DropReason, EventMetrics};
 use outbox::Outbox;
 use primitives::lifecycle::BackgroundTasks;
+use primitives::unix_time::UnixMillis;
 use settings::Settings;
 
 /// Most publications that wait to be written.
@@ -70,6 +71,12 @@ impl Event {
     fn to_json_line(&self) -> String {
         serde_json::to_string(self).expect("texts and numbers have a JSON form")
     }
+}
+
+/// Returns the id of an event that happened at `at`, a UUID v7: later ones sort later.
+pub fn event_id(at: UnixMillis) -> Uuid {
+    let since = Duration::from_millis(u64::try_from(at.as_millis()).unwrap_or_default());
+    Uuid::new_v7(Timestamp::from_unix(NoContext, since.as_secs(), since.subsec_nanos()))
 }
 
 /// Reason why an event was not taken.
@@ -260,8 +267,13 @@ impl EventPublisher {
 
     /// Publishes an event that nobody waits for: where it cannot be taken it is lost, and counted.
     pub async fn publish_or_drop(&self, event: Event) {
-        if let Err(refused) = self.publish(&[event]).await {
-            self.metrics.record_dropped(refused.into(), 1);
+        self.publish_all_or_drop(&[event]).await;
+    }
+
+    /// Publishes events that nobody waits for, all of them or none.
+    pub async fn publish_all_or_drop(&self, events: &[Event]) {
+        if let Err(refused) = self.publish(events).await {
+            self.metrics.record_dropped(refused.into(), events.len() as u64);
         }
     }
 

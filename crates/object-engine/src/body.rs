@@ -27,6 +27,11 @@ impl ObjectBody {
         }
     }
 
+    /// Returns true where its bytes come from the cache.
+    pub fn is_cached(&self) -> bool {
+        matches!(self, Self::Cached(_))
+    }
+
     /// Returns about how many bytes it keeps in memory that [`ObjectBody::release`] would free.
     pub fn kept_bytes(&self) -> usize {
         match self {

@@ -24,9 +24,10 @@ const ASSETS_PATH: &str = "/player/assets/";
 /// The page.
 const PAGE: &str = include_str!("page/player.html");
 /// Parts of the page: name and text.
-const ASSETS: [(&str, &str); 19] = [
+const ASSETS: [(&str, &str); 20] = [
     ("api.js", include_str!("page/api.js")),
     ("app.js", include_str!("page/app.js")),
+    ("commands.js", include_str!("page/commands.js")),
     ("deck.js", include_str!("page/deck.js")),
     ("frame.js", include_str!("page/frame.js")),
     ("icons.js", include_str!("page/icons.js")),

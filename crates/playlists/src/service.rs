@@ -15,7 +15,7 @@ use crate::settings::Settings;
 use crate::store::PlaylistStore;
 use http_semantics::etag::ETagCondition;
 use primitives::clock::Clock;
-use primitives::ids::UserId;
+use primitives::ids::{TrackId, UserId};
 use primitives::unix_time::UnixMillis;
 use server_kit::api::revision::is_revision;
 use server_kit::api::user::User;
@@ -134,6 +134,17 @@ impl PlaylistService {
             let head = self.head(user, id).await?;
             if let Some(playlist) = self.0.store.items(head).await? {
                 return Ok(playlist);
+            }
+        }
+        Err(Error::Unavailable)
+    }
+
+    /// Returns the tracks of a playlist of `owner`, for what is begun on the owner's behalf.
+    pub async fn tracks_of(&self, owner: &UserId, id: Uuid) -> Result<Vec<TrackId>, Error> {
+        for _ in 0..MAX_ATTEMPTS {
+            let head = self.0.store.head(id).await?.filter(|head| head.user == *owner);
+            if let Some(playlist) = self.0.store.items(head.ok_or(Error::NoSuchPlaylist)?).await? {
+                return Ok(playlist.items.into_iter().map(|item| item.track).collect());
             }
         }
         Err(Error::Unavailable)

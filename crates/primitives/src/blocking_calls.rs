@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-/// Blocking calls under way at most. One that hangs keeps its thread until it ends; beyond this number no more are
+/// Blocking calls under way at most, where no other number is given. One that hangs keeps its thread until it ends; beyond this number no more are
 /// begun.
 const MOST_CALLS: usize = 4;
 
@@ -29,7 +29,12 @@ pub enum BlockingCallError {
 impl BlockingCalls {
     /// Creates calls that are waited for `limit` long.
     pub fn new(limit: Duration) -> Self {
-        Self { limit, permits: Arc::new(Semaphore::new(MOST_CALLS)) }
+        Self::with_most(limit, MOST_CALLS)
+    }
+
+    /// Creates calls that are waited for `limit` long, `most` of them at once.
+    pub fn with_most(limit: Duration, most: usize) -> Self {
+        Self { limit, permits: Arc::new(Semaphore::new(most)) }
     }
 
     /// Returns the time for which a call is waited for.

@@ -54,6 +54,9 @@ pub struct PlayRequest {
     url: Option<String>,
     /// One of the user's channels, which is told back. Default: `main`.
     channel_id: Option<ChannelName>,
+    /// Has the user's players of the channel play it, too: for what plays nothing itself, such as a bot.
+    #[serde(default)]
+    to_players: bool,
 }
 
 /// Page and filters of a list.
@@ -74,7 +77,7 @@ pub struct ListQuery {
 }
 
 /// Station of the list.
-#[derive(Serialize, ToSchema)]
+#[derive(Clone, Serialize, ToSchema)]
 pub struct StationView {
     #[schema(value_type = String)]
     id: Uuid,
@@ -102,7 +105,7 @@ pub struct StationView {
 }
 
 /// Addresses by which a station is heard.
-#[derive(Serialize, ToSchema)]
+#[derive(Clone, Serialize, ToSchema)]
 pub struct PlayResponse {
     /// Id of the station.
     #[schema(value_type = String)]
@@ -173,6 +176,11 @@ impl AddStationRequest {
 }
 
 impl PlayRequest {
+    /// Returns true where the user's players are told.
+    pub fn is_for_players(&self) -> bool {
+        self.to_players
+    }
+
     /// Returns the station that is meant, and the channel.
     pub async fn station(self, radio: &RadioService) -> Result<(Station, String), ApiError> {
         let channel = ChannelName::id_or_main(self.channel_id)?;
@@ -242,9 +250,9 @@ impl From<Error> for ApiError {
             | Error::Busy
             | Error::StationAway
             | Error::DirectoryAway => Self::unavailable(detail),
-            Error::NoSuchStation | Error::NoDirectory => Self::not_found(detail),
+            Error::NoSuchStation | Error::NoDirectory | Error::NoSuchChannel => Self::not_found(detail),
             Error::Duplicate | Error::TooManyStations(_) => Self::conflict(detail),
-            Error::Refused(_) | Error::Invalid(_) => Self::unprocessable(detail),
+            Error::Refused(_) | Error::Invalid(_) | Error::NoPlayers => Self::unprocessable(detail),
             Error::TooManyListeners(_) => Self::too_many(detail, super::routes::LISTENER_RETRY),
         }
     }

@@ -6,7 +6,7 @@
 
 mod bodies;
 mod directory;
-mod listener_limits;
+mod listening_events;
 mod live_stream;
 mod metrics;
 mod now_stream;
@@ -21,7 +21,7 @@ mod tickets;
 
 pub use bodies::PlayResponse;
 pub use routes::{admin_routes, routes, stream_routes};
-pub use service::{RadioService, RadioServiceParts};
+pub use service::{PlayerCommand, RadioService, RadioServiceParts};
 pub use tickets::TicketKeySource;
 
 use source::SourceError;
@@ -65,4 +65,10 @@ pub enum Error {
     /// No directory is configured.
     #[error("no directory of stations is configured")]
     NoDirectory,
+    /// No players are told anything.
+    #[error("`to_players` needs players, which this server does not have: its section `Playback` is not there")]
+    NoPlayers,
+    /// No channel of the user's players has this name.
+    #[error("there is no such channel")]
+    NoSuchChannel,
 }

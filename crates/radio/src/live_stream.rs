@@ -2,7 +2,6 @@
 
 use std::convert::Infallible;
 use std::pin::Pin;
-use std::time::Duration;
 
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
@@ -10,16 +9,14 @@ use bytes::Bytes;
 use futures::stream;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
-use super::listener_limits::ListenerPermit;
 use super::metrics::StreamEnd;
 use super::relay::listener::CountedListener;
 use super::service::RadioService;
 use super::source::audio_format::AudioCodec;
 use super::station::Station;
 use super::tickets::Ticket;
+use server_kit::limit::stream_limits::StreamPermit;
 
-/// Longest time for which a stream is open, be its token good for longer.
-pub const MAX_STREAM_TIME: Duration = Duration::from_secs(86_400);
 /// Name of the station, as players that know Icecast show it.
 const ICY_NAME: HeaderName = HeaderName::from_static("icy-name");
 /// Bit rate in kbit/s, likewise.
@@ -54,7 +51,7 @@ pub fn respond(
     service: RadioService,
     station: &Station,
     listener: CountedListener,
-    permit: ListenerPermit,
+    permit: StreamPermit,
     ticket: Ticket,
 ) -> Response {
     let headers = sound_headers(station, listener.codec());

@@ -17,12 +17,12 @@ use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::sleep;
 
-use super::listener_limits::ListenerPermit;
 use super::metrics::StreamEnd;
 use super::relay::station_board::StationBoard;
 use super::service::RadioService;
 use super::tickets::Ticket;
 use server_kit::api::event_stream::event_frame;
+use server_kit::limit::stream_limits::StreamPermit;
 
 /// Interval of comments: proxies between end connections that are silent for a minute.
 const COMMENT_INTERVAL: Duration = Duration::from_secs(15);
@@ -34,7 +34,7 @@ const COMMENT: &[u8] = b":\n\n";
 const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
 /// Returns the answer with the events of `board`, from what holds now on.
-pub fn respond(service: RadioService, board: Arc<StationBoard>, permit: ListenerPermit, ticket: Ticket) -> Response {
+pub fn respond(service: RadioService, board: Arc<StationBoard>, permit: StreamPermit, ticket: Ticket) -> Response {
     let (events, snapshot) = board.subscribe();
     let gauge = service.0.metrics.title_listeners.clone();
     gauge.inc();
@@ -63,7 +63,7 @@ struct NowStream {
     waiting: VecDeque<Bytes>,
     end: Pin<Box<dyn Future<Output = StreamEnd> + Send>>,
     gauge: IntGauge,
-    _permit: ListenerPermit,
+    _permit: StreamPermit,
 }
 
 impl NowStream {

@@ -1,9 +1,7 @@
 //! Paths of radio.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Extension;
 use axum::extract::{DefaultBodyLimit, FromRequestParts, State};
 use axum::response::{IntoResponse, Response};
 use http::request::Parts;
@@ -24,8 +22,7 @@ use super::{Error, live_stream, now_stream};
 use server_kit::api::error::Error as ApiError;
 use server_kit::api::extractors::{Json, Path, Query};
 use server_kit::api::pagination::{Page, PageLimits, decode_cursor};
-use server_kit::api::user::{AdminUser, User};
-use server_kit::auth::Authenticator;
+use server_kit::api::user::{AdminUser, TokenLife, User};
 
 /// Largest request body, in bytes.
 const MAX_BODY_BYTES: usize = 8192;
@@ -142,15 +139,24 @@ async fn get_station(
 async fn play(
     State(radio): State<RadioService>,
     user: User,
-    authenticator: Option<Extension<Arc<Authenticator>>>,
+    TokenLife(token_life): TokenLife,
     Json(body): Json<PlayRequest>,
 ) -> Result<Json<PlayResponse>, ApiError> {
     // A connection to a station is counted as a listener while it is waited for.
     let _permit = radio.admit(user.id())?;
+    let players = match body.is_for_players() {
+        true => Some(radio.0.players.clone().ok_or(Error::NoPlayers)?),
+        false => None,
+    };
     let (station, channel) = body.station(&radio).await?;
-    let token_life = token_life(authenticator.as_ref().map(|Extension(authenticator)| authenticator), &user)?;
     let caller = StationCaller { user: user.id(), token_life, is_admin: user.is_admin() };
-    Ok(Json(PlayResponse::begin(&radio, &caller, station, channel).await?))
+    let begun = PlayResponse::begin(&radio, &caller, station, channel).await?;
+    if let Some(players) = players
+        && !players(user.id().clone(), begun.clone()).await
+    {
+        return Err(Error::NoSuchChannel.into());
+    }
+    Ok(Json(begun))
 }
 
 /// Search the directory of stations.
@@ -228,7 +234,7 @@ async fn live(
     if method == Method::HEAD {
         return Ok(live_stream::sound_headers(&station, radio.codec(&station)).into_response());
     }
-    let listener = radio.listen(&station).await?;
+    let listener = radio.listen(&station, &visitor.0.user).await?;
     Ok(live_stream::respond(radio, &station, listener, permit, visitor.0))
 }
 
@@ -253,11 +259,6 @@ async fn now(
     Ok(now_stream::respond(radio, board, permit, visitor.0))
 }
 
-/// Returns the time for which the token of a request is still good.
-fn token_life(authenticator: Option<&Arc<Authenticator>>, user: &User) -> Result<Duration, ApiError> {
-    Ok(authenticator.ok_or_else(ApiError::internal)?.remaining_life(&user.claims))
-}
-
 /// Listener of a station, by a ticket for it or by a token.
 struct StreamVisitor(Ticket);
 
@@ -273,7 +274,7 @@ impl FromRequestParts<RadioService> for StreamVisitor {
         let Query(TicketQuery { ticket }) = Query::from_request_parts(parts, radio).await?;
         let Some(ticket) = ticket else {
             let user = User::from_request_parts(parts, radio).await?;
-            let life = token_life(parts.extensions.get::<Arc<Authenticator>>(), &user)?;
+            let TokenLife(life) = TokenLife::from_request_parts(parts, radio).await?;
             return Ok(Self(radio.visit(user.id(), life).await?));
         };
         let Path(id) = Path::<Uuid>::from_request_parts(parts, radio).await?;

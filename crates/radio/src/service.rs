@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use parking_lot::Mutex;
 use prometheus::Registry;
 use tokio::time::timeout;
@@ -13,8 +14,7 @@ use uuid::Uuid;
 use super::Error;
 use super::bodies::{PlayResponse, StationCaller};
 use super::directory::StationDirectory;
-use super::listener_limits::{ListenerLimits, ListenerPermit};
-use super::live_stream::MAX_STREAM_TIME;
+use super::listening_events::ListeningReporter;
 use super::metrics::{RadioMetrics, StreamEnd};
 use super::relay::listener::{CountedListener, RelayListener};
 use super::relay::station_board::StationBoard;
@@ -29,15 +29,21 @@ use super::source::{SourceError, open_station};
 use super::station::{Station, StationFilter};
 use super::station_store::StationStore;
 use super::tickets::{Ticket, TicketIssuer, TicketKeySource};
+use events::EventPublisher;
 use primitives::clock::Clock;
 use primitives::ids::UserId;
 use primitives::lifecycle::BackgroundTasks;
 use primitives::unix_time::UnixMillis;
 use server_kit::auth::revocation::TokenRevocations;
+use server_kit::auth::token_right::{MAX_RIGHT_TIME, TokenEnd, TokenRight};
 use server_kit::database::Database;
+use server_kit::limit::stream_limits::{StreamLimits, StreamPermit, StreamRefusal};
 
 /// Most boards of stations that nobody listens to, with their titles.
 const MAX_IDLE_BOARDS: usize = 256;
+
+/// Has a user's players of a channel play what an answer of `play` says; resolves to false where there is no such channel.
+pub type PlayerCommand = Arc<dyn Fn(UserId, PlayResponse) -> BoxFuture<'static, bool> + Send + Sync>;
 
 /// What the service is made of.
 pub struct RadioServiceParts {
@@ -49,6 +55,10 @@ pub struct RadioServiceParts {
     pub ticket_keys: TicketKeySource,
     /// Logouts, which end streams.
     pub revocations: Option<Arc<TokenRevocations>>,
+    /// Players, where there are any.
+    pub players: Option<PlayerCommand>,
+    /// Takes events, where there are any.
+    pub events: Option<EventPublisher>,
     /// Tasks whose closing ends streams.
     pub streams: BackgroundTasks,
     /// Tasks among which relays run.
@@ -69,10 +79,12 @@ pub(super) struct ServiceState {
     pub directory: Option<Arc<StationDirectory>>,
     pub tickets: TicketIssuer,
     pub revocations: Option<Arc<TokenRevocations>>,
+    pub players: Option<PlayerCommand>,
     pub streams: BackgroundTasks,
     pub tasks: BackgroundTasks,
     pub metrics: RadioMetrics,
-    limits: ListenerLimits,
+    limits: StreamLimits,
+    reporter: Option<ListeningReporter>,
     clock: Clock,
     relays: Mutex<HashMap<Uuid, Arc<StationRelay>>>,
     boards: Mutex<HashMap<Uuid, Arc<StationBoard>>>,
@@ -97,7 +109,11 @@ pub struct NewStation {
 impl RadioService {
     /// Creates the service.
     pub fn start(parts: RadioServiceParts, registry: &Registry) -> Result<Self, prometheus::Error> {
-        let RadioServiceParts { settings, database, ticket_keys, revocations, streams, tasks, clock } = parts;
+        let RadioServiceParts { settings, database, ticket_keys, revocations, players, events, streams, tasks, clock } =
+            parts;
+        let topic = settings.events_topic.clone();
+        let reporter =
+            events.zip(topic).map(|(events, topic)| ListeningReporter::start(events, topic, clock.clone(), &tasks));
         let client = StationClient::new(AddressPolicy::new(settings.allowed_networks.clone()));
         Ok(Self(Arc::new(ServiceState {
             store: StationStore::new(database),
@@ -105,10 +121,12 @@ impl RadioService {
             client,
             tickets: TicketIssuer::new(ticket_keys, settings.ticket_ttl, clock.clone()),
             revocations,
+            players,
             streams,
             tasks,
             metrics: RadioMetrics::register(registry)?,
-            limits: ListenerLimits::new(&settings),
+            limits: StreamLimits::new(settings.max_listeners, settings.max_listeners_per_user),
+            reporter,
             settings,
             clock,
             relays: Mutex::default(),
@@ -223,17 +241,18 @@ impl RadioService {
         let _permit = self.admit(user)?;
         let station = self.station(id).await?;
         // No token asks for it: it goes on for as long as a stream may.
-        let caller = StationCaller { user, token_life: MAX_STREAM_TIME, is_admin: false };
+        let caller = StationCaller { user, token_life: MAX_RIGHT_TIME, is_admin: false };
         PlayResponse::begin(self, &caller, station, channel.to_owned()).await
     }
 
     /// Adds a listener of a station, who has sound at once.
-    pub async fn listen(&self, station: &Station) -> Result<CountedListener, Error> {
+    pub async fn listen(&self, station: &Station, user: &UserId) -> Result<CountedListener, Error> {
         let handle = self.attach(station)?;
         let ready = timeout(upstream_task::OPEN_TIMEOUT, handle.relay().ready()).await;
         let codec = ready.ok().flatten().ok_or(Error::StationAway)?;
         let listener = RelayListener::new(handle, codec, self.0.settings.burst_bytes);
-        Ok(CountedListener::new(listener, self.0.metrics.clone()))
+        let listening = self.0.reporter.as_ref().map(|reporter| reporter.begin(station.id, user.clone()));
+        Ok(CountedListener::new(listener, self.0.metrics.clone(), listening))
     }
 
     /// Returns the codec of a station's sound: the one that is heard at this node, else that of when it was added.
@@ -243,8 +262,11 @@ impl RadioService {
     }
 
     /// Takes a place for a listener of a user.
-    pub fn admit(&self, user: &UserId) -> Result<ListenerPermit, Error> {
-        self.0.limits.admit(user)
+    pub fn admit(&self, user: &UserId) -> Result<StreamPermit, Error> {
+        self.0.limits.admit(user).map_err(|refused| match refused {
+            StreamRefusal::Full => Error::Busy,
+            StreamRefusal::TooManyOfUser(most) => Error::TooManyListeners(most),
+        })
     }
 
     /// Takes hold of the relay of a station, which begins where there is none.
@@ -333,17 +355,13 @@ impl RadioService {
     /// Resolves when a stream must end that was opened by `ticket`.
     pub(super) async fn wait_for_end(&self, ticket: Ticket) -> StreamEnd {
         let left = u64::from(ticket.token_until).saturating_sub(self.0.clock.unix());
-        let life = Duration::from_secs(left).min(MAX_STREAM_TIME);
-        let revoked = async {
-            match &self.0.revocations {
-                Some(revocations) => revocations.wait_until_revoked(ticket.user.as_str(), ticket.generation).await,
-                None => std::future::pending().await,
-            }
-        };
+        let right = TokenRight { user: ticket.user, generation: ticket.generation, life: Duration::from_secs(left) };
         tokio::select! {
             () = self.0.streams.closing() => StreamEnd::Shutdown,
-            () = tokio::time::sleep(life) => StreamEnd::Expired,
-            () = revoked => StreamEnd::LoggedOut,
+            end = right.ended(self.0.revocations.as_deref()) => match end {
+                TokenEnd::Expired => StreamEnd::Expired,
+                TokenEnd::LoggedOut => StreamEnd::LoggedOut,
+            },
         }
     }
 

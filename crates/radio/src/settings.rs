@@ -1,5 +1,6 @@
 //! Settings of radio.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -30,6 +31,8 @@ pub struct Settings {
     pub ticket_ttl: Duration,
     /// Directory that is searched, if there is one.
     pub directory: Option<Url>,
+    /// Topic of events of listening, where there are any.
+    pub events_topic: Option<Arc<str>>,
 }
 
 impl Default for Settings {
@@ -47,6 +50,7 @@ impl Default for Settings {
             offline_timeout: Duration::from_secs(120),
             ticket_ttl: Duration::from_secs(3600),
             directory: None,
+            events_topic: None,
         }
     }
 }

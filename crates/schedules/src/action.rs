@@ -13,6 +13,7 @@ use uuid::Uuid;
 use crate::store::ScheduleStore;
 use primitives::ids::UserId;
 use primitives::unix_time::UnixMillis;
+use server_kit::api::user::UserRole;
 
 /// Messages that wait for the performer; more wait in their senders.
 const WAITING_MESSAGES: usize = 64;
@@ -39,12 +40,24 @@ pub struct ScheduledAction {
     pub target: String,
 }
 
+/// User on whose behalf an action is performed, with the role that the token had when the schedule was saved.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ActionUser {
+    /// The user's id.
+    pub id: UserId,
+    /// The role.
+    pub role: UserRole,
+}
+
 /// Reason for which an action cannot be performed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ActionError {
     /// It never can: what it names is not there, or not the user's.
     #[error("{0}")]
     Refused(String),
+    /// It never can on the user's behalf: somebody with another role might.
+    #[error("{0}")]
+    Forbidden(String),
     /// It cannot at the moment.
     #[error("{0}")]
     Unavailable(String),
@@ -55,7 +68,9 @@ pub enum ActionMessage {
     /// Is an action possible for a user? Asked before it is scheduled.
     Check {
         /// The user.
-        user: UserId,
+        user: ActionUser,
+        /// The channel that is named.
+        channel: String,
         /// The action.
         action: ScheduledAction,
         /// The answer.
@@ -68,8 +83,8 @@ pub enum ActionMessage {
 /// Action whose instant has come.
 pub struct ActionRun {
     /// User for whom it is performed.
-    pub user: UserId,
-    /// One of the user's channels.
+    pub user: ActionUser,
+    /// The channel: of a station one of the user's, else one of those that everybody hears.
     pub channel: String,
     /// The action.
     pub action: ScheduledAction,
@@ -182,10 +197,16 @@ impl ActionSender {
         self.supported.contains(&kind)
     }
 
-    /// Asks whether an action is possible for a user.
-    pub(crate) async fn check(&self, user: &UserId, action: &ScheduledAction) -> Result<(), ActionError> {
+    /// Asks whether an action is possible for a user on a channel.
+    pub(crate) async fn check(
+        &self,
+        user: &ActionUser,
+        channel: &str,
+        action: &ScheduledAction,
+    ) -> Result<(), ActionError> {
         let (reply, answer) = oneshot::channel();
-        self.send(ActionMessage::Check { user: user.clone(), action: action.clone(), reply }).await?;
+        let (user, channel, action) = (user.clone(), channel.to_owned(), action.clone());
+        self.send(ActionMessage::Check { user, channel, action, reply }).await?;
         answer.await.unwrap_or_else(|_| Err(stopping()))
     }
 

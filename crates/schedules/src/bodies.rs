@@ -42,7 +42,7 @@ pub struct ScheduleRequest {
     stream_id: Option<Uuid>,
     /// The track of the catalogue that begins.
     track_id: Option<String>,
-    /// One of the user's channels. Default: `main`.
+    /// Of a station one of the user's channels, else one of those that everybody hears. Default: `main`.
     channel_id: Option<ChannelName>,
     /// Zone of the IANA database. Default: `UTC`.
     timezone: Option<String>,

@@ -7,7 +7,7 @@ use tokio::time::{interval, sleep, timeout};
 use uuid::Uuid;
 
 use crate::Error;
-use crate::action::{ActionError, ActionMessage, ActionRun, BeginState, RunClaim};
+use crate::action::{ActionError, ActionMessage, ActionRun, ActionUser, BeginState, RunClaim};
 use crate::lease_watch::{ForeignRun, LeaseWatch};
 use crate::live_claims::LiveClaim;
 use crate::plan::plan;
@@ -199,7 +199,7 @@ async fn perform(service: &ScheduleService, schedule: Schedule, claim: RunClaim,
     let state = &service.0;
     let (reply, answer) = oneshot::channel();
     let run = ActionRun {
-        user: schedule.user,
+        user: ActionUser { id: schedule.user, role: schedule.role },
         channel: schedule.content.channel,
         action: schedule.content.action,
         schedule: schedule.id,

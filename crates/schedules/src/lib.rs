@@ -26,7 +26,9 @@ mod view;
 
 use std::time::Duration;
 
-pub use action::{ActionError, ActionKind, ActionMessage, ActionRun, ActionSender, ScheduledAction, action_channel};
+pub use action::{
+    ActionError, ActionKind, ActionMessage, ActionRun, ActionSender, ActionUser, ScheduledAction, action_channel,
+};
 pub use routes::routes;
 pub use service::{ScheduleService, ScheduleServiceParts};
 
@@ -76,6 +78,9 @@ pub enum Error {
     /// It is not possible.
     #[error("it cannot be scheduled: {0}")]
     Refused(String),
+    /// It is not possible with the user's role.
+    #[error("it cannot be scheduled: {0}")]
+    Forbidden(String),
     /// It cannot be told whether it is possible.
     #[error("whether it can be begun is not known at the moment: {0}")]
     ActionUnavailable(String),
@@ -85,6 +90,7 @@ impl From<ActionError> for Error {
     fn from(error: ActionError) -> Self {
         match error {
             ActionError::Refused(reason) => Self::Refused(reason),
+            ActionError::Forbidden(reason) => Self::Forbidden(reason),
             ActionError::Unavailable(reason) => Self::ActionUnavailable(reason),
         }
     }
@@ -97,6 +103,7 @@ impl From<Error> for ApiError {
             Error::TooManyRuns => Self::too_many(detail, RUN_RETRY),
             Error::Unavailable | Error::NoRoom | Error::ActionUnavailable(_) => Self::unavailable(detail),
             Error::NoSuchSchedule => Self::not_found(detail),
+            Error::Forbidden(_) => Self::forbidden(detail),
             Error::TooManySchedules(_) | Error::Unreadable => Self::conflict(detail),
             Error::Changed => Self::new(ErrorCode::PreconditionFailed, detail),
             Error::BadRule(_)

@@ -7,6 +7,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
+use crate::action::ActionUser;
 use crate::bodies::{
     AcceptedLanguage, AnswerLanguage, HistoryQuery, LanguageQuery, ListQuery, PreviewRequest, ScheduleRequest,
 };
@@ -78,6 +79,7 @@ async fn view(
         (status = 201, description = "The schedule; `ETag` is its revision", body = ScheduleView),
         (status = 400, description = "No JSON, not of this form, or an id that cannot be"),
         (status = 401, description = "No valid token"),
+        (status = 403, description = "A channel that everybody hears, and a role that may not schedule there"),
         (status = 409, description = "The user has as many as are kept"),
         (status = 422, description = "A rule or a zone that is none, instants that are too many or none, or nothing that this server can begin"),
         (status = 503, description = "Not kept: send it again after Retry-After")))]
@@ -88,7 +90,8 @@ async fn create(
     Json(body): Json<ScheduleRequest>,
 ) -> Result<TaggedSchedule, ApiError> {
     let content = body.content(schedules.misfire_grace())?;
-    let schedule = schedules.create(user.id(), content).await?;
+    let owner = ActionUser { id: user.id().clone(), role: user.role() };
+    let schedule = schedules.create(owner, content).await?;
     let revision = schedule.revision;
     Ok(TaggedSchedule(StatusCode::CREATED, ScheduleView::new(schedule, None, language, schedules.now()), revision))
 }
@@ -163,7 +166,9 @@ async fn get(
     request_body = ScheduleRequest, responses(
         (status = 200, description = "The schedule; `ETag` is its new revision", body = ScheduleView),
         (status = 400, description = "No JSON, not of this form, or an id that cannot be"),
-        (status = 401, description = "No valid token"), (status = 404, description = "No such schedule of the caller"),
+        (status = 401, description = "No valid token"),
+        (status = 403, description = "A channel that everybody hears, and a role that may not schedule there"),
+        (status = 404, description = "No such schedule of the caller"),
         (status = 412, description = "It was changed meanwhile, and is as it was"),
         (status = 422, description = "A rule or a zone that is none, instants that are too many or none, or nothing that this server can begin"),
         (status = 503, description = "Not kept: send it again after Retry-After")))]

@@ -8,6 +8,7 @@ use crate::action::{ActionKind, ScheduledAction};
 use crate::rule::ScheduleTimes;
 use primitives::ids::UserId;
 use primitives::unix_time::UnixMillis;
+use server_kit::api::user::UserRole;
 
 /// Schedule of a user.
 #[derive(Clone, Debug)]
@@ -16,6 +17,8 @@ pub struct Schedule {
     pub id: Uuid,
     /// Its owner.
     pub user: UserId,
+    /// Role of who saved it last.
+    pub role: UserRole,
     /// What its owner has set.
     pub content: ScheduleContent,
     /// Next instant; `None` where nothing comes any more, or while it is paused.
@@ -113,7 +116,7 @@ pub struct ScheduleContent {
     pub name: String,
     /// What it begins.
     pub action: ScheduledAction,
-    /// One of the owner's channels.
+    /// The channel.
     pub channel: String,
     /// When it does.
     pub times: ScheduleTimes,

@@ -7,7 +7,7 @@ use prometheus::Registry;
 use tokio::sync::Notify;
 use uuid::Uuid;
 
-use crate::action::ActionSender;
+use crate::action::{ActionSender, ActionUser};
 use crate::engine::RunWork;
 use crate::live_claims::LiveClaims;
 use crate::metrics::ScheduleMetrics;
@@ -16,7 +16,7 @@ use crate::run_room::{NoRoom, RunRoom};
 use crate::run_store::run_id;
 use crate::schedule::{RunCause, RunState, Schedule, ScheduleContent, ScheduleRun, StoredSchedule};
 use crate::settings::Settings;
-use crate::store::ScheduleStore;
+use crate::store::{SavedSchedule, ScheduleStore};
 use crate::{Error, engine, prune};
 use http_semantics::etag::ETagCondition;
 use primitives::clock::Clock;
@@ -102,12 +102,13 @@ impl ScheduleService {
     }
 
     /// Makes a schedule of a user.
-    pub(crate) async fn create(&self, user: &UserId, content: ScheduleContent) -> Result<Schedule, Error> {
+    pub(crate) async fn create(&self, user: ActionUser, content: ScheduleContent) -> Result<Schedule, Error> {
         let now = self.now();
-        let next = self.judge(user, &content, now).await?;
+        let next = self.judge(&user, &content, now).await?;
         let schedule = Schedule {
             id: Uuid::now_v7(),
-            user: user.clone(),
+            user: user.id,
+            role: user.role,
             content,
             next_run_at: next,
             triggered_count: 0,
@@ -126,7 +127,7 @@ impl ScheduleService {
     /// Refuses what cannot be performed, comes too often or never; returns the next instant, `None` for a paused one.
     async fn judge(
         &self,
-        user: &UserId,
+        user: &ActionUser,
         content: &ScheduleContent,
         now: UnixMillis,
     ) -> Result<Option<UnixMillis>, Error> {
@@ -134,7 +135,7 @@ impl ScheduleService {
         if !self.0.actions.supports(content.action.kind) {
             return Err(Error::Unsupported(content.action.kind));
         }
-        self.0.actions.check(user, &content.action).await?;
+        self.0.actions.check(user, &content.channel, &content.action).await?;
         Ok(Some(next).filter(|_| content.enabled))
     }
 
@@ -179,20 +180,22 @@ impl ScheduleService {
         for _ in 0..MAX_ATTEMPTS {
             let before = self.unchanged(user, id, condition).await?;
             let now = self.now();
-            let next_run_at = self.judge(before.user(), &content, now).await?;
-            if let Some(revision) = self.0.store.replace(id, before.revision(), &content, next_run_at, now).await? {
+            let owner = ActionUser { id: before.user().clone(), role: user.role() };
+            let next_run_at = self.judge(&owner, &content, now).await?;
+            let saved = SavedSchedule { content: &content, role: owner.role, next_run_at };
+            if let Some(revision) = self.0.store.replace(id, before.revision(), saved, now).await? {
                 self.0.changed.notify_one();
-                let (user, (triggered_count, created_at)) = (before.user().clone(), before.past());
-                let updated_at = now;
+                let (triggered_count, created_at) = before.past();
                 return Ok(Schedule {
                     id,
-                    user,
+                    user: owner.id,
+                    role: owner.role,
                     content,
                     next_run_at,
                     triggered_count,
                     revision,
                     created_at,
-                    updated_at,
+                    updated_at: now,
                 });
             }
         }

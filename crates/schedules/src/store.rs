@@ -14,24 +14,26 @@ use primitives::clock::monotonic_now;
 use primitives::failure_log::{FailureLog, chain, line};
 use primitives::ids::UserId;
 use primitives::unix_time::{UnixMillis, whole_millis};
+use server_kit::api::user::UserRole;
 use server_kit::database::Database;
 use server_kit::on;
 
 /// Timeout of a query: a pool without a server would wait longer.
 const QUERY_TIMEOUT: Duration = Duration::from_secs(2);
 
-const COLUMNS: &str = "id, user_id, name, action, target, channel_id, timezone, rule, misfire_grace_ms, is_coalesced,
+const COLUMNS: &str =
+    "id, user_id, role, name, action, target, channel_id, timezone, rule, misfire_grace_ms, is_coalesced,
     enabled, next_run_at, triggered_count, revision, created_at, updated_at";
 /// The count is taken with the insertion; requests at the same moment may exceed it by their number.
 const INSERT: &str = "INSERT INTO schedules (id, user_id, name, action, target, channel_id, timezone, rule,
-        misfire_grace_ms, is_coalesced, enabled, next_run_at, triggered_count, revision, created_at, updated_at)
-    SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, 0, 1, $13, $13
+        misfire_grace_ms, is_coalesced, enabled, next_run_at, triggered_count, revision, created_at, updated_at, role)
+    SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, 0, 1, $13, $13, $15
     WHERE (SELECT COUNT(*) FROM schedules WHERE user_id = $2) < $14
     RETURNING id";
 const REPLACE: &str =
     "UPDATE schedules SET name = $3, action = $4, target = $5, channel_id = $6, timezone = $7, rule = $8,
         misfire_grace_ms = $9, is_coalesced = $10, enabled = $11, next_run_at = $12, updated_at = $13,
-        revision = revision + 1
+        role = $14, revision = revision + 1
     WHERE id = $1 AND revision = $2 RETURNING revision";
 const ENABLE: &str = "UPDATE schedules SET enabled = $3, next_run_at = $4, updated_at = $5, revision = revision + 1
     WHERE id = $1 AND revision = $2 RETURNING revision";
@@ -44,6 +46,7 @@ const NEXT_AFTER: &str = "SELECT MIN(next_run_at) FROM schedules WHERE enabled =
 struct ScheduleRow {
     id: String,
     user_id: String,
+    role: String,
     name: String,
     action: String,
     target: String,
@@ -58,6 +61,17 @@ struct ScheduleRow {
     revision: i64,
     created_at: i64,
     updated_at: i64,
+}
+
+/// What a schedule is replaced with.
+#[derive(Clone, Copy)]
+pub struct SavedSchedule<'a> {
+    /// What its owner has set.
+    pub content: &'a ScheduleContent,
+    /// Role of who saves it.
+    pub role: UserRole,
+    /// Next instant.
+    pub next_run_at: Option<UnixMillis>,
 }
 
 /// Store over the tables `schedules` and `schedule_runs`.
@@ -99,7 +113,8 @@ impl ScheduleStore {
                 let query = query.bind(&content.channel).bind(content.times.zone_name()).bind(&rule);
                 let query = query.bind(whole_millis(content.misfire_grace)).bind(i64::from(content.is_coalesced));
                 let query = query.bind(i64::from(content.enabled)).bind(new.next_run_at.map(UnixMillis::as_millis));
-                query.bind(new.created_at.as_millis()).bind(i64::from(most)).fetch_optional(pool).await
+                let query = query.bind(new.created_at.as_millis()).bind(i64::from(most)).bind(new.role.name());
+                query.fetch_optional(pool).await
             })
         };
         Ok(self.run(added).await?.is_some())
@@ -110,8 +125,7 @@ impl ScheduleStore {
         &self,
         id: Uuid,
         revision: i64,
-        content: &ScheduleContent,
-        next: Option<UnixMillis>,
+        SavedSchedule { content, role, next_run_at: next }: SavedSchedule<'_>,
         now: UnixMillis,
     ) -> Result<Option<i64>, Error> {
         let rule = rule_json(content);
@@ -122,7 +136,7 @@ impl ScheduleStore {
                 let query = query.bind(&content.channel).bind(content.times.zone_name()).bind(&rule);
                 let query = query.bind(whole_millis(content.misfire_grace)).bind(i64::from(content.is_coalesced));
                 let query = query.bind(i64::from(content.enabled)).bind(next.map(UnixMillis::as_millis));
-                query.bind(now.as_millis()).fetch_optional(pool).await
+                query.bind(now.as_millis()).bind(role.name()).fetch_optional(pool).await
             })
         };
         self.run(replaced).await
@@ -299,6 +313,7 @@ fn schedule(row: ScheduleRow) -> Option<Schedule> {
     Some(Schedule {
         id: Uuid::parse_str(&row.id).ok()?,
         user: UserId::parse(row.user_id)?,
+        role: UserRole::from_name(&row.role)?,
         content,
         next_run_at: row.next_run_at.map(UnixMillis::new),
         triggered_count: row.triggered_count,

@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use uuid::Uuid;
 
 use crate::Error;
-use crate::action::{ActionKind, ActionMessage, ActionRun, ScheduledAction, action_channel};
+use crate::action::{ActionKind, ActionMessage, ActionRun, ActionUser, ScheduledAction, action_channel};
 use crate::engine::tick;
 use crate::lease_watch::LeaseWatch;
 use crate::plan::plan;
@@ -21,7 +21,7 @@ use primitives::clock::{Clock, monotonic_now};
 use primitives::ids::UserId;
 use primitives::lifecycle::BackgroundTasks;
 use primitives::unix_time::UnixMillis;
-use server_kit::api::user::User;
+use server_kit::api::user::{User, UserRole};
 use server_kit::auth::Claims;
 use server_kit::database::{self, Database};
 use server_kit::on;
@@ -116,8 +116,8 @@ fn content(cron: &str) -> ScheduleContent {
 }
 
 async fn make(node: &Node, content: ScheduleContent) -> Schedule {
-    let user = UserId::parse("alice").expect("an id");
-    node.service.create(&user, content).await.expect("it is made")
+    let user = ActionUser { id: UserId::parse("alice").expect("an id"), role: UserRole::User };
+    node.service.create(user, content).await.expect("it is made")
 }
 
 fn at(seconds: u64) -> UnixMillis {
@@ -408,7 +408,11 @@ async fn a_user_has_so_many_runs_at_once_and_others_have_theirs() {
     };
     assert_eq!((refused, runs.len()), (Error::TooManyRuns, 8));
     let bob = UserId::parse("bob").expect("an id");
-    let other = node.service.create(&bob, content("0 * * * *")).await.expect("it is made");
+    let other = node
+        .service
+        .create(ActionUser { id: bob, role: UserRole::User }, content("0 * * * *"))
+        .await
+        .expect("it is made");
     clock.advance(Duration::from_secs(3600));
     node.tick(monotonic_now()).await;
     assert_eq!(node.next_run().await.schedule, other.id, "the backlog of one is nobody else's");

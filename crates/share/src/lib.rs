@@ -9,6 +9,7 @@
 
 mod access;
 mod audio;
+mod listening_right;
 mod metrics;
 mod program;
 mod recent_addresses;
@@ -49,6 +50,7 @@ use self::token_bucket::GuessLimit;
 use primitives::clock::Clock;
 use primitives::lifecycle::BackgroundTasks;
 use primitives::unix_time::{UnixMicros, UnixMillis};
+use server_kit::auth::revocation::TokenRevocations;
 use server_kit::redis::Redis;
 
 /// Interval at which sessions are told the time.
@@ -67,19 +69,21 @@ pub struct Relay {
     guesses: GuessLimit,
     listener_limit: Arc<ListenerLimit>,
     thumbnails: ThumbnailMaker,
+    /// Logouts, which end what their users' tickets have opened.
+    revocations: Option<Arc<TokenRevocations>>,
     metrics: Arc<Metrics>,
 }
 
 impl Relay {
     /// Starts a relay that runs until `tasks` stop; it counts in `metrics`, shares its sessions with other nodes in
-    /// `redis`, and records by `uploader`.
+    /// `redis`, records by the uploader, and ends with their logout what users of this server have opened.
     pub fn start(
         settings: Settings,
         redis: Option<&Redis>,
         clock: Clock,
         tasks: &BackgroundTasks,
         metrics: &prometheus::Registry,
-        uploader: Option<RecordingUploader>,
+        (uploader, revocations): (Option<RecordingUploader>, Option<Arc<TokenRevocations>>),
     ) -> Result<Arc<Self>, prometheus::Error> {
         let metrics = Arc::new(Metrics::new(metrics)?);
         let listener_limit = Arc::new(ListenerLimit::new(settings.max_listeners, settings.cadence));
@@ -117,6 +121,7 @@ impl Relay {
             guesses: GuessLimit::default(),
             listener_limit,
             thumbnails: ThumbnailMaker::default(),
+            revocations,
             metrics,
         });
         let ticking = Arc::clone(&relay);

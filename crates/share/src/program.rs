@@ -13,12 +13,12 @@ use crate::refusal::Refusal;
 use crate::session::event::EndReason;
 use crate::session::id::SessionId;
 use crate::session::{HostChunk, Session};
-use crate::tickets::TicketRole;
+use crate::tickets::TicketHolder;
+use primitives::ids::UserId;
+use server_kit::auth::token_right::{MAX_RIGHT_TIME, TokenRight};
 
 /// Sample rate of what a program sends, in hertz: that of Opus, so that nothing is resampled.
 pub const PROGRAM_SAMPLE_RATE: u32 = 48_000;
-/// Listeners that a ticket to a program lets in at once, at each node.
-const TICKET_LISTENERS: u32 = 1;
 
 /// No session can be opened; the text says why.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -52,12 +52,27 @@ impl Relay {
         Ok(ProgramHost { relay: Arc::clone(self), session, sequence: 0 })
     }
 
-    /// Returns a ticket with which one listener may begin within `ttl`; `None` where there is no such session.
-    pub async fn issue_program_ticket(&self, session: &str, ttl: Duration) -> Option<String> {
-        let id: SessionId = session.parse().ok()?;
-        let session = self.open_session(id).await.ok().filter(|session| session.ended().is_none())?;
-        let (incarnation, until) = (session.incarnation(), self.now() + ttl);
-        Some(self.prepare_tickets().await.issue(id, incarnation, TicketRole::Listener, TICKET_LISTENERS, until))
+    /// Returns a ticket with which a user, whose token is good for `token_life`, may begin to listen within `ttl`: what it opens
+    /// ends with the token, or with a logout. `None` where there is no such session.
+    pub async fn issue_program_ticket(
+        &self,
+        session: &str,
+        ttl: Duration,
+        (user, token_life): (&UserId, Duration),
+    ) -> Result<Option<String>, ProgramRefused> {
+        let Ok(id) = session.parse::<SessionId>() else { return Ok(None) };
+        let opened = self.open_session(id).await.ok().filter(|session| session.ended().is_none());
+        let Some(session) = opened else { return Ok(None) };
+        // What began without it would outlive a logout.
+        let right = TokenRight::begin(self.revocations.as_deref(), user, token_life).await;
+        let right = right.ok_or_else(|| ProgramRefused("logouts cannot be looked up at the moment".to_owned()))?;
+        let (now, incarnation) = (self.now(), session.incarnation());
+        let holder = TicketHolder {
+            user: right.user,
+            generation: right.generation,
+            until: now + right.life.min(MAX_RIGHT_TIME),
+        };
+        Ok(Some(self.prepare_tickets().await.issue_for(id, incarnation, holder, now + ttl)))
     }
 }
 

@@ -20,6 +20,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::refusal::Refusal;
 use crate::session::id::SessionId;
 use crate::session::incarnation::Incarnation;
+use primitives::ids::UserId;
 use primitives::secret::Secret;
 use primitives::unix_time::UnixMillis;
 
@@ -29,8 +30,8 @@ const MAX_OPEN_TICKETS: usize = 100_000;
 const KEY_PURPOSE: &[u8] = b"tidegate share tickets 2";
 /// Purpose of signatures of covers: it parts them from tickets.
 const COVER_PURPOSE: &[u8] = b"cover";
-/// Bytes of a ticket before its signature: role, count, until, the session's incarnation, a number that makes it one of
-/// its kind.
+/// Bytes of a ticket before its holder, if it has one, and its signature: role, count, until, the session's incarnation, a
+/// number that makes it one of its kind.
 const PAYLOAD_BYTES: usize = 1 + 4 + 8 + 8 + 8;
 /// Bytes of the signature.
 const SIGNATURE_BYTES: usize = 16;
@@ -50,8 +51,19 @@ pub enum TicketRole {
     Resume,
 }
 
+/// User for whom a ticket was issued: what it has opened ends with the user's right.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TicketHolder {
+    /// The user.
+    pub user: UserId,
+    /// Generation of the user's tokens, where there are logouts.
+    pub generation: Option<u32>,
+    /// Time at which the user's token ends.
+    pub until: UnixMillis,
+}
+
 /// Ticket whose signature is good.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ticket {
     /// Right that it gives.
     pub role: TicketRole,
@@ -61,6 +73,8 @@ pub struct Ticket {
     pub until: UnixMillis,
     /// Start of the session that it is for.
     pub incarnation: Incarnation,
+    /// User for whom it was issued; `None` for one of the session's host, which is bound to nobody.
+    pub holder: Option<TicketHolder>,
     number: u64,
 }
 
@@ -130,14 +144,34 @@ impl TicketIssuer {
         until: UnixMillis,
     ) -> String {
         let number = rand::rng().random();
-        self.sign(session, &Ticket { role, count, until, incarnation, number })
+        self.sign(session, &Ticket { role, count, until, incarnation, holder: None, number })
+    }
+
+    /// Issues a ticket to this session for one listener, to be opened by `until`; what it has opened ends with the right of
+    /// `holder`.
+    pub fn issue_for(
+        &self,
+        session: SessionId,
+        incarnation: Incarnation,
+        holder: TicketHolder,
+        until: UnixMillis,
+    ) -> String {
+        let (role, number, until) = (TicketRole::Listener, rand::rng().random(), until.min(holder.until));
+        self.sign(session, &Ticket { role, count: 1, until, incarnation, holder: Some(holder), number })
     }
 
     /// Returns the secret that the host of a session shows to go on with it.
     pub fn issue_resume(&self, session: SessionId, incarnation: Incarnation) -> String {
         self.sign(
             session,
-            &Ticket { role: TicketRole::Resume, count: 1, until: UnixMillis::MAX, incarnation, number: 0 },
+            &Ticket {
+                role: TicketRole::Resume,
+                count: 1,
+                until: UnixMillis::MAX,
+                incarnation,
+                holder: None,
+                number: 0,
+            },
         )
     }
 
@@ -182,6 +216,12 @@ impl TicketIssuer {
         bytes.extend(ticket.until.as_millis().to_be_bytes());
         bytes.extend(ticket.incarnation.number().to_be_bytes());
         bytes.extend(ticket.number.to_be_bytes());
+        if let Some(holder) = &ticket.holder {
+            bytes.extend(holder.until.as_millis().to_be_bytes());
+            bytes.push(u8::from(holder.generation.is_some()));
+            bytes.extend(holder.generation.unwrap_or_default().to_be_bytes());
+            bytes.extend(holder.user.as_str().as_bytes());
+        }
         let signature = ticket_mac(&self.current_key(), session, &bytes).finalize().into_bytes();
         bytes.extend(&signature[..SIGNATURE_BYTES]);
         URL_SAFE_NO_PAD.encode(bytes)
@@ -190,14 +230,15 @@ impl TicketIssuer {
     /// Reads a ticket; `None` where `text` is not one to `session`. Its time may be over.
     pub fn read(&self, text: &str, session: SessionId) -> Option<Ticket> {
         let bytes = URL_SAFE_NO_PAD.decode(text).ok()?;
-        let (said, signature) = bytes.split_at_checked(PAYLOAD_BYTES)?;
+        let (said, signature) = bytes.split_at_checked(bytes.len().checked_sub(SIGNATURE_BYTES)?)?;
         if !self.has_signed(signature, |key| ticket_mac(key, session, said)) {
             return None;
         }
         let (role, rest) = said.split_first()?;
         let (count, rest) = rest.split_first_chunk()?;
         let (until, rest) = rest.split_first_chunk()?;
-        let (incarnation, number) = rest.split_first_chunk()?;
+        let (incarnation, rest) = rest.split_first_chunk()?;
+        let (number, holder) = rest.split_first_chunk()?;
         Some(Ticket {
             role: [TicketRole::Listener, TicketRole::Host, TicketRole::Resume]
                 .into_iter()
@@ -205,7 +246,11 @@ impl TicketIssuer {
             count: u32::from_be_bytes(*count),
             until: UnixMillis::new(i64::from_be_bytes(*until)),
             incarnation: Incarnation::from_number(u64::from_be_bytes(*incarnation)),
-            number: u64::from_be_bytes(*number.first_chunk()?),
+            number: u64::from_be_bytes(*number),
+            holder: match holder {
+                [] => None,
+                holder => Some(TicketHolder::read(holder)?),
+            },
         })
     }
 
@@ -219,6 +264,19 @@ impl TicketIssuer {
         let good = |key: &TicketKey| of(&key.hmac).verify_truncated_left(signature).is_ok();
         // A shorter one would be easier to guess.
         signature.len() == SIGNATURE_BYTES && self.keys.read().iter().any(good)
+    }
+}
+
+impl TicketHolder {
+    fn read(bytes: &[u8]) -> Option<Self> {
+        let (until, rest) = bytes.split_first_chunk()?;
+        let (has_generation, rest) = rest.split_first()?;
+        let (generation, user) = rest.split_first_chunk()?;
+        Some(Self {
+            user: UserId::parse(std::str::from_utf8(user).ok()?.to_owned())?,
+            generation: (*has_generation == 1).then(|| u32::from_be_bytes(*generation)),
+            until: UnixMillis::new(i64::from_be_bytes(*until)),
+        })
     }
 }
 
@@ -317,6 +375,26 @@ mod tests {
         }
         for text in ["", "made-up", "&&&"] {
             assert!(tickets.read(text, id()).is_none(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_ticket_of_a_user_says_whose_it_is_and_is_opened_no_longer_than_the_user_may() {
+        let tickets = tickets();
+        let user = UserId::parse("anna".to_owned()).expect("an id");
+        for generation in [None, Some(3)] {
+            let holder = TicketHolder { user: user.clone(), generation, until: UnixMillis::new(30_000) };
+            let text = tickets.issue_for(id(), seven(), holder.clone(), LATER);
+            let read = tickets.read(&text, id()).expect("a ticket");
+            assert_eq!((read.role, read.count, read.until), (TicketRole::Listener, 1, holder.until));
+            assert_eq!(read.holder, Some(holder));
+            let bytes = URL_SAFE_NO_PAD.decode(&text).expect("Base64");
+            for at in 0..bytes.len() {
+                let mut changed = bytes.clone();
+                changed[at] ^= 1;
+                assert!(tickets.read(&URL_SAFE_NO_PAD.encode(changed), id()).is_none(), "byte {at}");
+                assert!(tickets.read(&URL_SAFE_NO_PAD.encode(&bytes[..at]), id()).is_none(), "{at} bytes");
+            }
         }
     }
 

@@ -2,13 +2,11 @@
 //! document's bodies to the letter.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
 
 use jiff::Timestamp;
 use serde::Serialize;
-use uuid::{NoContext, Uuid};
 
-use events::{Event, EventPublisher};
+use events::{Event, EventPublisher, event_id};
 use primitives::ids::{TrackId, UserId};
 use primitives::unix_time::UnixMillis;
 
@@ -79,14 +77,6 @@ impl FilmEvents {
 pub fn seconds_text(at: UnixMillis) -> String {
     let time = Timestamp::from_millisecond(at.as_millis()).unwrap_or_default();
     time.strftime("%Y-%m-%dT%H:%M:%S").to_string()
-}
-
-/// Returns a UUID v7: later ones sort later.
-fn event_id(at: UnixMillis) -> Uuid {
-    let since = Duration::from_millis(u64::try_from(at.as_millis()).unwrap_or_default());
-    let time = SystemTime::UNIX_EPOCH + since;
-    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    Uuid::new_v7(uuid::Timestamp::from_unix(NoContext, since.as_secs(), since.subsec_nanos()))
 }
 
 #[cfg(test)]

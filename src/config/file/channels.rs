@@ -14,6 +14,9 @@ pub struct Channels {
     pub enabled: Option<ConfigFlag>,
     /// Names of the channels, 1 to 64 letters, digits, `-`, `_` and `.` each, at most 100. Default: `[main]`.
     pub names: Option<Vec<ConfigText>>,
+    /// Roles whose users may have a schedule begin a playlist or a track on a channel, some of `user`, `vip` and `admin`: everybody
+    /// hears it. Default: `[admin]`.
+    pub scheduled_by: Option<Vec<ConfigText>>,
     /// How much earlier an item of a VIP counts as queued, `0s` to `1d`. Default: `10m`.
     pub vip_head_start: Option<TimeSpan>,
     /// How much earlier an item of an admin counts as queued, `0s` to `1d`. Default: `1h`.

@@ -33,4 +33,8 @@ pub struct Radio {
     /// Directory that administrators may search, which speaks radio-browser's API, such as
     /// `https://all.api.radio-browser.info`. Default: none.
     pub directory: Option<ConfigText>,
+    /// Whether it is published who begins and ends to hear which station; needs `Events`. Default: `false`.
+    pub publish_events: Option<ConfigFlag>,
+    /// The topic of these events. Default: `radio.events`.
+    pub events_topic: Option<ConfigText>,
 }

@@ -8,6 +8,7 @@ use crate::config::report::ConfigProblem;
 use crate::config::value::ConfigText;
 use channels::channel::ChannelId;
 use channels::settings::{QueueLimits, QueueSettings, Settings};
+use server_kit::api::user::UserRole;
 
 /// Most channels.
 const MAX_CHANNELS: usize = 100;
@@ -21,6 +22,12 @@ pub fn channels(at: &ConfigLocation<'_>, raw: Option<&file::Channels>, has_datab
     let Some(raw) = raw.filter(|raw| raw.enabled.is_none_or(|flag| flag.0)) else { return Some(None) };
     let (default, sound) = (QueueSettings::default(), Settings::default());
     let names = names(at, raw.names.as_deref());
+    let scheduled_by = match &raw.scheduled_by {
+        None => Some(sound.scheduled_by),
+        Some(roles) => at
+            .key("ScheduledBy")
+            .each(roles, |at, text| at.parse(text, "a role: `user`, `vip` or `admin`", UserRole::from_name)),
+    };
     let vip = at.key("VipHeadStart").span(raw.vip_head_start, default.vip_head_start, Duration::ZERO, DAY);
     let admin = at.key("AdminHeadStart").span(raw.admin_head_start, default.admin_head_start, Duration::ZERO, DAY);
     let (of_channel, of_user) = (default.channel_limits, default.user_limits);
@@ -45,7 +52,8 @@ pub fn channels(at: &ConfigLocation<'_>, raw: Option<&file::Channels>, has_datab
         typical_duration: typical?,
         claim_lease: lease?,
     };
-    Some(Some(Settings { channels: names?, queue, crossfade: crossfade?, idle_timeout: idle_timeout? }))
+    let (crossfade, idle_timeout) = (crossfade?, idle_timeout?);
+    Some(Some(Settings { channels: names?, scheduled_by: scheduled_by?, queue, crossfade, idle_timeout }))
 }
 
 fn names(at: &ConfigLocation<'_>, raw: Option<&[ConfigText]>) -> Option<Vec<ChannelId>> {

@@ -50,6 +50,12 @@ pub fn events(
     Some(Some((Settings { sink: sink?, outbox: OutboxSettings { path: path?.into(), size: size? } }, playback)))
 }
 
+/// Reports that events are to be published and there are none.
+pub fn report_missing(at: &ConfigLocation<'_>) {
+    let problem = ConfigProblem::new("there is nothing that events could be published to");
+    at.report(problem.help("add `Events: { File: ./data/events.jsonl }`, or Kafka there"));
+}
+
 /// Resolves the name of a topic.
 pub fn topic(at: &ConfigLocation<'_>, text: &ConfigText) -> Option<String> {
     at.parse(text, "1 to 249 of letters, digits, `.`, `_` and `-`", |text| {

@@ -45,8 +45,7 @@ use url::Url;
 use self::playback::PlaybackSections;
 use self::route::RouteScope;
 use self::server::ResolvedServer;
-use super::Settings;
-use super::content::{ContentDigest, SourceDigests};
+use super::content::ContentDigest;
 use super::file::{AccessLogFormat, ConfigFile, NamedEntries};
 use super::path::ConfigPath;
 use super::report::ConfigProblem;
@@ -54,6 +53,7 @@ use super::secret::{self, EnvironmentLookup};
 use super::shape::one_of;
 use super::source::ConfigNode;
 use super::value::{ConfigText, SecretRef, TimeSpan, is_telling};
+use super::{Settings, SettingsSource};
 use crate::proxy::settings::ServerSettings;
 use primitives::secret::Secret;
 use s3::settings::SecretSource;
@@ -73,7 +73,7 @@ pub fn resolve(
         ResolveContext { document: root, environment, problems: RefCell::default(), secrets: RefCell::default() };
     let mut settings = settings(&ConfigLocation { context: &context, path: ConfigPath::default() }, file);
     if let Some(settings) = &mut settings {
-        settings.digests.secrets = context.secrets.into_inner();
+        settings.source.digests.secrets = context.secrets.into_inner();
     }
     (settings, context.problems.into_inner())
 }
@@ -143,8 +143,7 @@ fn settings(at: &ConfigLocation<'_>, file: &ConfigFile) -> Option<Settings> {
         films,
         reload_on_change: file.server.reload_on_change.unwrap_or(true),
         telemetry: telemetry?,
-        digests: SourceDigests::default(),
-        has_end_mark: false,
+        source: SettingsSource::default(),
     })
 }
 

@@ -21,7 +21,7 @@ pub(super) fn modules(at: &ConfigLocation<'_>, file: &ConfigFile, sections: Play
     ResolvedModules {
         playback: playback::playback(&at.key("Playback"), file.playback.as_ref(), sections),
         lyrics: lyrics::lyrics(&at.key("Lyrics"), file.lyrics.as_ref(), database),
-        radio: radio::radio(&at.key("Radio"), file.radio.as_ref(), database),
+        radio: radio::radio(&at.key("Radio"), file.radio.as_ref(), sections),
         channels: channels::channels(&at.key("Channels"), file.channels.as_ref(), database),
         playlists: playlists::playlists(&at.key("Playlists"), file.playlists.as_ref(), database),
         schedules: schedules::schedules(&at.key("Schedules"), file.schedules.as_ref(), database),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::ConfigLocation;
+use super::{ConfigLocation, events};
 use crate::config::file;
 use crate::config::report::ConfigProblem;
 use playback::player::settings::Settings;
@@ -42,8 +42,7 @@ pub fn playback(
         at.report(problem.help("add `Database: { Url: \"sqlite://data/tidegate.db\" }`"));
     }
     if publish_events && !sections.events {
-        let problem = ConfigProblem::new("there is nothing that events could be published to");
-        at.key("PublishEvents").report(problem.help("add `Events: { File: ./data/events.jsonl }`, or Kafka there"));
+        events::report_missing(&at.key("PublishEvents"));
     }
     if !sections.database || (publish_events && !sections.events) {
         return None;

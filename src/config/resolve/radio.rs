@@ -1,8 +1,10 @@
 //! Section `Radio`.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use super::{ConfigLocation, http_url};
+use super::playback::PlaybackSections;
+use super::{ConfigLocation, events, http_url};
 use crate::config::file;
 use crate::config::report::ConfigProblem;
 use http_semantics::client_ip::parse_network;
@@ -13,8 +15,15 @@ const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(86_400);
 
-/// Resolves radio; `Some(None)` if there is none. `has_database` is true if there is something to keep stations in.
-pub fn radio(at: &ConfigLocation<'_>, raw: Option<&file::Radio>, has_database: bool) -> Option<Option<Settings>> {
+/// Topic of events where none is named.
+const EVENTS_TOPIC: &str = "radio.events";
+
+/// Resolves radio; `Some(None)` if there is none.
+pub fn radio(
+    at: &ConfigLocation<'_>,
+    raw: Option<&file::Radio>,
+    sections: PlaybackSections,
+) -> Option<Option<Settings>> {
     let Some(raw) = raw.filter(|raw| raw.enabled.is_none_or(|flag| flag.0)) else { return Some(None) };
     let default = Settings::default();
     let networks = at.key("AllowedNetworks").each(&raw.allowed_networks, |at, text| {
@@ -32,7 +41,8 @@ pub fn radio(at: &ConfigLocation<'_>, raw: Option<&file::Radio>, has_database: b
         let expected = "an address such as https://all.api.radio-browser.info";
         at.key("Directory").parse(text, expected, http_url)
     });
-    if !has_database {
+    let events_topic = events_topic(at, raw, sections.events);
+    if !sections.database {
         let problem = ConfigProblem::new("there is no database to keep stations in");
         at.report(problem.help("add `Database: { Url: \"sqlite://data/tidegate.db\" }`"));
         return None;
@@ -47,8 +57,22 @@ pub fn radio(at: &ConfigLocation<'_>, raw: Option<&file::Radio>, has_database: b
         offline_timeout: offline?,
         ticket_ttl: ttl?,
         directory: directory.map_or(Some(None), |directory| directory.map(Some))?,
+        events_topic: events_topic?,
         ..default
     }))
+}
+
+/// Resolves the topic of events; `Some(None)` if there are none.
+fn events_topic(at: &ConfigLocation<'_>, raw: &file::Radio, has_events: bool) -> Option<Option<Arc<str>>> {
+    let topic = raw.events_topic.as_ref().map(|text| events::topic(&at.key("EventsTopic"), text));
+    if !raw.publish_events.is_some_and(|flag| flag.0) {
+        return topic.is_none_or(|topic| topic.is_some()).then_some(None);
+    }
+    if !has_events {
+        events::report_missing(&at.key("PublishEvents"));
+        return None;
+    }
+    Some(Some(topic.unwrap_or_else(|| Some(EVENTS_TOPIC.to_owned()))?.into()))
 }
 
 fn number(at: &ConfigLocation<'_>, key: &str, raw: Option<u32>, default: usize, most: usize) -> Option<usize> {

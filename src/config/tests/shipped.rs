@@ -6,8 +6,7 @@ use std::path::Path;
 use s3::settings::StoreEndpoint;
 
 use super::{conf, good, has_leak, load_file, read, route};
-use crate::config::content::SourceDigests;
-use crate::config::{reference, schema};
+use crate::config::{SettingsSource, reference, schema};
 use crate::proxy::settings::{AuthorizationSettings, HandlerSettings};
 
 #[test]
@@ -90,7 +89,7 @@ fn what_the_shipped_file_calls_a_default_is_one() {
     let resolved = |file: &serde_yaml::Value| {
         let mut settings = good(&serde_yaml::to_string(file).expect("YAML"));
         // That the text is another one is what this test makes.
-        settings.digests = SourceDigests::default();
+        settings.source = SettingsSource::default();
         format!("{settings:?}")
     };
     let expected = resolved(&whole);
@@ -121,9 +120,10 @@ fn what_the_shipped_file_calls_a_default_is_one() {
         ("Playback", &["MaxChannelsPerUser", "MaxTrackSpeedsPerUser"]),
         ("Lyrics", &["CacheFor", "MissCacheFor", "MaxCacheSize"]),
         ("Radio", &["AllowedNetworks", "MaxStations", "MaxUpstreams", "MaxListeners", "MaxListenersPerUser"]),
-        ("Radio", &["Linger", "OfflineTimeout", "TicketTtl"]),
+        ("Radio", &["Linger", "OfflineTimeout", "TicketTtl", "PublishEvents", "EventsTopic"]),
         ("Channels", &["Names", "VipHeadStart", "AdminHeadStart", "MaxItems", "MaxItemsPerUser", "MaxSize"]),
         ("Channels", &["MaxSizePerUser", "TypicalDuration", "ClaimLease", "Crossfade", "IdleTimeout"]),
+        ("Channels", &["ScheduledBy"]),
         ("Playlists", &["MaxPlaylistsPerUser", "MaxItems", "MaxSize"]),
         ("Schedules", &["MaxSchedulesPerUser", "MinInterval", "MisfireGrace", "Lease", "HistoryFor"]),
         ("Share", &["MaxSessions", "Buffer", "Timeout", "AllowLocalhost", "Compatibility"]),

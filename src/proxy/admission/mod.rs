@@ -22,7 +22,7 @@ use crate::proxy::runtime::Runtime;
 use http_semantics::request_path::InvalidPath;
 use http_semantics::{client_ip, cors, request_path};
 use http_server::Downstream;
-use routing::table::{RouteLookup, RoutingInput};
+use routing::table::{MatchedRoute, RouteLookup, RoutingInput};
 use server_kit::auth::AuthenticationError;
 
 /// Methods that object routes take.
@@ -62,7 +62,6 @@ pub async fn admit(
         return Ok(AdmittedRequest::HttpsRedirect(port));
     }
 
-    let path = request.uri.path();
     let asked = preflight_method(request);
     if let Some(credential) = request.extensions.get::<FilmCredential>() {
         let film: BoxFuture<'_, _> = Box::pin(film_requests::admit(request, ctx, credential, asked.is_some()));
@@ -71,38 +70,63 @@ pub async fn admit(
     if asked.is_none() {
         authorization::verify_path_token(request, ctx).await?;
     }
-    if is_reserved_path(path) {
-        return admit_to_module(request, ctx, asked.is_some());
-    }
     let runtime = Arc::clone(&ctx.runtime);
-    let route = match find_route(&runtime, request, asked.as_ref())? {
-        RouteLookup::Found(found) if modules.takes_precedence(path, found.path) => {
-            return admit_to_module(request, ctx, asked.is_some());
-        }
-        RouteLookup::Found(found) => {
+    let route = match find_target(&runtime, modules, request, asked.as_ref())? {
+        RequestTarget::Module => return admit_to_module(request, ctx, asked.is_some()),
+        RequestTarget::Route(found) => {
             ctx.captures = found.captures;
             Arc::clone(found.value)
         }
-        RouteLookup::NotFound | RouteLookup::MethodNotAllowed(_) if is_module_path(path) => {
-            return admit_to_module(request, ctx, asked.is_some());
-        }
-        RouteLookup::MethodNotAllowed(methods) => return Err(ProxyFailure::MethodNotAllowed(methods)),
-        RouteLookup::NotFound => return Err(ProxyFailure::NoRoute),
     };
     ctx.route = Some(Arc::clone(&route));
-    if let (Some(_), Some(policy)) = (&asked, &route.policies.cors) {
-        return Ok(AdmittedRequest::Preflight(Arc::clone(policy)));
-    }
-    if route.serves_objects() && check_object_request(request)? == Method::OPTIONS {
-        return Ok(AdmittedRequest::Options);
+    if let Some(answered) = answered_here(request, &route, asked.is_some())? {
+        return Ok(answered);
     }
     authorization::authorize_request(request, ctx, &route).await?;
     check_length(request, &route)?;
     Ok(AdmittedRequest::Route(route))
 }
 
+/// What takes a request, by its head alone.
+pub enum RequestTarget<'r> {
+    /// The modules in this process.
+    Module,
+    /// A route.
+    Route(MatchedRoute<'r, Arc<Route>>),
+}
+
+/// Finds what takes a request with this path; a CORS preflight has `asked` about a method. Fails as the answer does.
+pub fn find_target<'r>(
+    runtime: &'r Runtime,
+    modules: &ModulePaths,
+    request: &Parts,
+    asked: Option<&Method>,
+) -> Result<RequestTarget<'r>, ProxyFailure> {
+    let path = request.uri.path();
+    if is_reserved_path(path) {
+        return Ok(RequestTarget::Module);
+    }
+    match find_route(runtime, request, asked)? {
+        RouteLookup::Found(found) if modules.takes_precedence(path, found.path) => Ok(RequestTarget::Module),
+        RouteLookup::Found(found) => Ok(RequestTarget::Route(found)),
+        RouteLookup::NotFound | RouteLookup::MethodNotAllowed(_) if is_module_path(path) => Ok(RequestTarget::Module),
+        RouteLookup::MethodNotAllowed(methods) => Err(ProxyFailure::MethodNotAllowed(methods)),
+        RouteLookup::NotFound => Err(ProxyFailure::NoRoute),
+    }
+}
+
+/// Returns the answer where the proxy itself has it for a request that `route` takes, before any token is looked at: to a CORS
+/// preflight (`asked`), and to OPTIONS of an object.
+pub fn answered_here(request: &Parts, route: &Route, asked: bool) -> Result<Option<AdmittedRequest>, ProxyFailure> {
+    if let (true, Some(policy)) = (asked, &route.policies.cors) {
+        return Ok(Some(AdmittedRequest::Preflight(Arc::clone(policy))));
+    }
+    let is_options = route.serves_objects() && check_object_request(request)? == Method::OPTIONS;
+    Ok(is_options.then_some(AdmittedRequest::Options))
+}
+
 /// Checks that a request is one that object routes take; returns its method.
-fn check_object_request(request: &Parts) -> Result<&Method, ProxyFailure> {
+pub fn check_object_request(request: &Parts) -> Result<&Method, ProxyFailure> {
     if has_client_signature(request) {
         let refused = "a signature of the client's own is not taken (X-Amz-*): the proxy signs for itself";
         return Err(ProxyFailure::BadRequest(Cow::Borrowed(refused)));
@@ -114,7 +138,7 @@ fn check_object_request(request: &Parts) -> Result<&Method, ProxyFailure> {
 }
 
 /// Checks that the body of a request is not longer than its route takes.
-fn check_length(request: &Parts, route: &Route) -> Result<(), ProxyFailure> {
+pub fn check_length(request: &Parts, route: &Route) -> Result<(), ProxyFailure> {
     let is_longer = |(limit, length)| length > limit;
     match route.policies.max_request_body.zip(declared_length(request)).is_some_and(is_longer) {
         true => Err(ProxyFailure::BodyTooLarge),
@@ -182,7 +206,7 @@ pub fn is_module_path(path: &str) -> bool {
     ["/api/", "/listen/", "/watch/", "/player/", "/t/"].iter().any(|prefix| path.starts_with(prefix))
 }
 
-fn check_request(request: &Parts) -> Result<(), ProxyFailure> {
+pub fn check_request(request: &Parts) -> Result<(), ProxyFailure> {
     let bad = |what: &'static str| Err(ProxyFailure::BadRequest(Cow::Borrowed(what)));
     if request.method == Method::OPTIONS && request.uri.path() == "*" {
         return bad("OPTIONS * is not answered: ask for a path");

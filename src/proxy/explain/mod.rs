@@ -5,7 +5,6 @@ mod report;
 
 use std::borrow::Cow;
 use std::net::{IpAddr, Ipv4Addr};
-use std::sync::Arc;
 
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, Method, Request, header};
@@ -14,23 +13,32 @@ pub use self::report::{
     DestinationExplanation, HandlerExplanation, PassedRoute, Refusal, RequestExplanation, RouteExplanation,
     TransformExplanation,
 };
-use super::admission::{is_module_path, is_reserved_path, routing_input};
+use super::admission::authorization::extract_path_token;
+use super::admission::{
+    AdmittedRequest, RequestTarget, answered_here, check_length, check_object_request, check_request, find_target,
+    is_reserved_path, preflight_method, routing_input,
+};
 use super::failure::ProxyFailure;
 use super::films::{self, FilmCredential};
+use super::forward::request::without_credentials;
+use super::modules::ModulePaths;
 use super::route::{ClusterHandler, Route, RouteAuthorization, RouteHandler};
 use super::runtime::Runtime;
 use super::tracks::RequestedObject;
-use http_semantics::request_path;
+use http_semantics::request_host;
 use object_engine::ObjectOrigin;
 use primitives::clock::monotonic_now;
 use routing::pattern::{Captures, Separator};
-use routing::table::{Explanation, RouteLookup, RouteVerdict};
+use routing::table::{Explanation, RouteVerdict};
 use routing::transform::{OriginalRequest, OutgoingRequest, Transform, apply_request};
-use server_kit::auth::path_token;
+use server_kit::auth::AuthenticationError;
+use server_kit::auth::path_token::PathToken;
 use upstream::cluster::Cluster;
 
 /// Headers whose values are secrets.
 const SECRET_HEADERS: [HeaderName; 3] = [header::AUTHORIZATION, header::COOKIE, header::PROXY_AUTHORIZATION];
+/// Text in place of a value that may be a secret.
+const MASKED: &str = "***";
 /// Client of a request that tells of none.
 const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
@@ -50,6 +58,9 @@ pub fn request_head(
         }
         _ => return Err(format!("`{url}` is no URL of HTTP; expected `https://host/path` or `/path`")),
     };
+    if host.is_some_and(|host| host.contains('@')) {
+        return Err("a URL with a user or a password is not taken: send it as a header with -H".to_owned());
+    }
     let target = target.split('#').next().unwrap_or_default();
     let slash = if target.starts_with('/') { "" } else { "/" };
     let request = Request::builder().method(method.clone()).uri(format!("{slash}{target}")).body(());
@@ -63,80 +74,128 @@ pub fn request_head(
         if name == header::HOST {
             head.headers.remove(&name);
         }
-        head.headers.append(name, value);
+        // As the parsers of requests, which do not panic at many.
+        head.headers
+            .try_append(name, value)
+            .map_err(|_| "there are more headers than a request can have".to_owned())?;
     }
+    request_host::normalize(&mut head);
     Ok((head, scheme.to_owned()))
 }
 
-/// Explains a request of this head, which came in by `scheme`.
-pub fn explain(runtime: &Runtime, mut request: Parts, scheme: &str) -> RequestExplanation {
-    strip_credentials(runtime, &mut request);
-    let request = &request;
-    let path = request.uri.path();
+/// Explains a request of this head, which came in by `scheme`. `modules` are the paths of this process; `None`: they are not
+/// known, since nothing is served.
+pub async fn explain(
+    runtime: &Runtime,
+    modules: Option<&ModulePaths>,
+    mut request: Parts,
+    scheme: &str,
+) -> RequestExplanation {
+    extract_path_token(&runtime.process, &mut request);
+    if runtime.films.is_some() {
+        films::extract_credential(&mut request);
+    }
     let mut told = RequestExplanation {
         method: request.method.to_string(),
-        path: path.to_owned(),
+        path: request.uri.path().to_owned(),
         refusal: None,
-        module: None,
+        answered_by: None,
         route: None,
         preceded: Vec::new(),
         near_misses: Vec::new(),
     };
-    if let Err(fault) = request_path::check(path.as_bytes()) {
-        return RequestExplanation {
-            refusal: Some(refusal(&ProxyFailure::BadRequest(fault.to_string().into()))),
-            ..told
-        };
+    if let Err(failure) = tell(&mut told, runtime, modules, (&request, scheme)).await {
+        told.refusal = Some(refusal(&failure));
     }
+    told
+}
+
+/// Goes the way of an admission; fails as it does.
+async fn tell(
+    told: &mut RequestExplanation,
+    runtime: &Runtime,
+    modules: Option<&ModulePaths>,
+    (request, scheme): (&Parts, &str),
+) -> Result<(), ProxyFailure> {
+    check_request(request)?;
+    let (path, asked) = (request.uri.path(), preflight_method(request));
     if request.extensions.get::<FilmCredential>().is_some() {
-        return explain_film(runtime, request, told);
+        return tell_film(told, runtime, request).await;
     }
-    if is_reserved_path(path) {
-        told.module = Some(super::modules::module_name(path));
-        return told;
-    }
-    let input = routing_input(request, &request.method);
+    let unknown = ModulePaths::default();
+    let target = find_target(runtime, modules.unwrap_or(&unknown), request, asked.as_ref());
+    let method = asked
+        .as_ref()
+        .filter(|_| matches!(&target, Ok(RequestTarget::Route(found)) if found.value.policies.cors.is_some()));
+    let input = routing_input(request, method.unwrap_or(&request.method));
     let Explanation { matching, near_misses } = runtime.routes.explain(&input, Separator::Slash);
-    told.near_misses = near_misses.into_iter().map(passed).collect();
-    match runtime.find(&input) {
-        Ok(RouteLookup::Found(found)) => {
-            told.preceded = matching.into_iter().filter(|verdict| verdict.id != found.id).map(passed).collect();
-            let pattern = found.path.map(ToString::to_string);
-            let pattern = (pattern, found.path.map(|path| path.names().map(str::to_owned).collect()));
-            tell_route(&mut told, found.value, pattern, &found.captures, (request, scheme));
-        }
-        Ok(RouteLookup::NotFound | RouteLookup::MethodNotAllowed(_)) if is_module_path(path) => {
-            told.module = Some(super::modules::module_name(path));
-        }
-        Ok(RouteLookup::MethodNotAllowed(methods)) => {
-            told.refusal = Some(refusal(&ProxyFailure::MethodNotAllowed(methods)));
-        }
-        Ok(RouteLookup::NotFound) => told.refusal = Some(refusal(&ProxyFailure::NoRoute)),
-        Err(failure) => told.refusal = Some(refusal(&failure)),
+    if !is_reserved_path(path) {
+        told.near_misses = near_misses.into_iter().map(passed).collect();
     }
-    told
+    let found = match target? {
+        RequestTarget::Route(found) => found,
+        RequestTarget::Module => {
+            if !is_reserved_path(path) {
+                told.preceded = matching.into_iter().map(passed).collect();
+            }
+            return tell_module(told, modules, request);
+        }
+    };
+    told.preceded = matching.into_iter().filter(|verdict| verdict.id != found.id).map(passed).collect();
+    let pattern =
+        (found.path.map(ToString::to_string), found.path.map(|path| path.names().map(str::to_owned).collect()));
+    let route = found.value;
+    told.route = Some(describe_route(route, pattern, &found.captures));
+    match answered_here(request, route, asked.is_some())? {
+        Some(AdmittedRequest::Preflight(_)) => told.answered_by = Some("the proxy: a CORS preflight".to_owned()),
+        Some(_) => told.answered_by = Some("the proxy: which methods there are".to_owned()),
+        None => {
+            check_length(request, route)?;
+            let handler = explain_handler(runtime, route, &found.captures, (request, scheme)).await?;
+            told.route = told.route.take().map(|route| RouteExplanation { handler: Some(handler), ..route });
+        }
+    }
+    Ok(())
 }
 
-/// Takes tokens out of the path, as the listener does.
-fn strip_credentials(runtime: &Runtime, request: &mut Parts) {
-    if let Some((_, rest)) = path_token::split(request.uri.path()) {
-        let rest = rest.to_owned();
-        super::admission::authorization::replace_path(request, &rest);
+fn tell_module(
+    told: &mut RequestExplanation,
+    modules: Option<&ModulePaths>,
+    request: &Parts,
+) -> Result<(), ProxyFailure> {
+    if request.extensions.get::<PathToken>().is_some() {
+        return Err(ProxyFailure::Unauthorized(AuthenticationError::WrongPath));
     }
-    if runtime.films.is_some() {
-        films::extract_credential(request);
-    }
+    let path = request.uri.path();
+    let name = super::modules::module_name(path);
+    told.answered_by = Some(match modules {
+        Some(modules) if modules.contain(path) || is_reserved_path(path) => {
+            format!("the module {name} of this process")
+        }
+        Some(_) => "the API of this process, which has no such path where none of its pages does: 404".to_owned(),
+        None => format!("the module {name}, where it is switched on"),
+    });
+    Ok(())
 }
 
-fn explain_film(runtime: &Runtime, request: &Parts, mut told: RequestExplanation) -> RequestExplanation {
-    match runtime.films.as_ref().and_then(|routes| Some((routes, routes.read(request.uri.path())?))) {
-        Some((routes, film)) => {
-            let route = if film.is_key { &routes.keys } else { &routes.films };
-            tell_route(&mut told, route, (None, None), &film.captures, (request, "https"));
-        }
-        None => told.refusal = Some(refusal(&ProxyFailure::NoRoute)),
+async fn tell_film(told: &mut RequestExplanation, runtime: &Runtime, request: &Parts) -> Result<(), ProxyFailure> {
+    let found = runtime.films.as_ref().and_then(|routes| Some((routes, routes.read(request.uri.path())?)));
+    let (routes, film) = found.ok_or(ProxyFailure::NoRoute)?;
+    let route = if film.is_key { &routes.keys } else { &routes.films };
+    let described = describe_route(route, (None, None), &film.captures);
+    // The route says nothing of it: the grant is looked at before.
+    told.route = Some(RouteExplanation {
+        authorization: "a grant of a film, in its path, a cookie or a header".to_owned(),
+        ..described
+    });
+    if check_object_request(request)? == Method::OPTIONS {
+        told.answered_by = Some("the proxy: which methods there are".to_owned());
+        return Ok(());
     }
-    told
+    check_length(request, route)?;
+    let handler = explain_handler(runtime, route, &film.captures, (request, "https")).await?;
+    told.route = told.route.take().map(|route| RouteExplanation { handler: Some(handler), ..route });
+    Ok(())
 }
 
 fn passed(verdict: RouteVerdict<'_>) -> PassedRoute {
@@ -150,20 +209,16 @@ fn refusal(failure: &ProxyFailure) -> Refusal {
     Refusal { status: failure.status().as_u16(), reason: failure.detail().into_owned() }
 }
 
-fn tell_route(
-    told: &mut RequestExplanation,
-    route: &Arc<Route>,
+fn describe_route(
+    route: &Route,
     (pattern, names): (Option<String>, Option<Vec<String>>),
     captures: &Captures,
-    request: (&Parts, &str),
-) {
-    let handler = explain_handler(route, captures, request);
-    told.refusal = handler.as_ref().err().map(refusal);
+) -> RouteExplanation {
     let decoded = |name: String| {
         let value = captures.decoded(&name)?.unwrap_or_else(|error| error.to_string());
         Some((name, value))
     };
-    told.route = Some(RouteExplanation {
+    RouteExplanation {
         id: route.id.to_string(),
         pattern,
         captures: names.into_iter().flatten().filter_map(decoded).collect(),
@@ -172,8 +227,8 @@ fn tell_route(
             RouteAuthorization::Policy { claims, .. } => format!("a token that satisfies `{}`", claims.name),
         },
         rules: rules(route),
-        handler: handler.ok(),
-    });
+        handler: None,
+    }
 }
 
 /// Limits of a route and the like, as the configuration names them.
@@ -196,40 +251,48 @@ fn rules(route: &Route) -> Vec<(&'static str, String)> {
 }
 
 /// Explains the handler; fails as the request would.
-fn explain_handler(
+async fn explain_handler(
+    runtime: &Runtime,
     route: &Route,
     captures: &Captures,
     request: (&Parts, &str),
 ) -> Result<HandlerExplanation, ProxyFailure> {
     Ok(match &route.handler {
-        RouteHandler::Object(handler) => explain_object(&handler.origin, &handler.find_object(captures)?),
-        RouteHandler::Film(handler) => explain_object(&handler.origin, &handler.find_object(captures)?),
+        RouteHandler::Object(handler) => explain_object(&handler.origin, &handler.find_object(captures)?).await,
+        RouteHandler::Film(handler) => explain_object(&handler.origin, &handler.find_object(captures)?).await,
         RouteHandler::Track(handler) => HandlerExplanation::Track { track: handler.track_id(captures)? },
-        RouteHandler::Cluster(handler) => explain_cluster(handler, captures, request),
+        RouteHandler::Cluster(handler) => explain_cluster((runtime, route), handler, captures, request),
     })
 }
 
-fn explain_object(origin: &ObjectOrigin, object: &RequestedObject) -> HandlerExplanation {
+async fn explain_object(origin: &ObjectOrigin, object: &RequestedObject) -> HandlerExplanation {
     let cache = origin.cache.as_ref().map(|cache| {
         let policy = &cache.policy;
         format!("fresh for {:?}, then {:?} while it is asked for anew", policy.ttl, policy.stale_while_revalidate)
     });
+    let kept = match &origin.cache {
+        Some(cache) => cache.cache.inspect(origin, object.key()).await,
+        None => None,
+    };
     HandlerExplanation::Object {
         store: origin.store.to_string(),
         bucket: origin.bucket.to_string(),
         key: object.key().to_owned(),
         cache,
+        kept,
         destinations: destinations(&origin.cluster),
     }
 }
 
 fn explain_cluster(
+    (runtime, route): (&Runtime, &Route),
     handler: &ClusterHandler,
     captures: &Captures,
     (request, scheme): (&Parts, &str),
 ) -> HandlerExplanation {
     let transforms = &handler.transforms;
-    let send = |count: usize| lines(&send(&transforms[..count], captures, (request, scheme)));
+    let original = without_credentials(request, runtime, route);
+    let send = |count: usize| lines(&send(&original, &transforms[..count], captures, (request, scheme)), transforms);
     let mut before = send(0);
     let mut steps = Vec::new();
     for (at, transform) in transforms.iter().enumerate() {
@@ -248,32 +311,51 @@ fn explain_cluster(
     }
 }
 
-/// The request that is sent with these transforms.
-fn send(transforms: &[Transform], captures: &Captures, (request, scheme): (&Parts, &str)) -> OutgoingRequest {
-    let mut outgoing = OutgoingRequest {
-        method: request.method.clone(),
-        path: request.uri.path().to_owned(),
-        query: request.uri.query().map(str::to_owned),
-        headers: request.headers.clone(),
-    };
+/// The request `original` after these transforms.
+fn send(
+    original: &OutgoingRequest,
+    transforms: &[Transform],
+    captures: &Captures,
+    (request, scheme): (&Parts, &str),
+) -> OutgoingRequest {
+    let mut outgoing = original.clone();
     let host = super::admission::request_host(request);
     let origin = OriginalRequest { captures, host, client: CLIENT, scheme, client_certificate: None };
     apply_request(transforms, &mut outgoing, &origin);
     outgoing
 }
 
-/// The lines of a request's head, secrets masked.
-fn lines(request: &OutgoingRequest) -> Vec<String> {
-    let query = request.query.as_ref().map_or_else(String::new, |query| format!("?{query}"));
+/// The lines of a request's head. Values that may be secrets are masked: the client's, and those that the configuration sets.
+fn lines(request: &OutgoingRequest, transforms: &[Transform]) -> Vec<String> {
+    let query =
+        request.query.as_ref().map_or_else(String::new, |query| format!("?{}", masked_query(query, transforms)));
     let first = format!("{} {}{query}", request.method, request.path);
+    let is_set = |name: &HeaderName| {
+        transforms
+            .iter()
+            .any(|transform| matches!(transform, Transform::RequestHeader { name: set, .. } if set == name))
+    };
     let value = |(name, value): (&HeaderName, &HeaderValue)| {
-        let shown = match SECRET_HEADERS.contains(name) {
-            true => Cow::Borrowed("***"),
+        let shown = match SECRET_HEADERS.contains(name) || is_set(name) && *name != header::HOST {
+            true => Cow::Borrowed(MASKED),
             false => String::from_utf8_lossy(value.as_bytes()),
         };
         format!("{name}: {shown}")
     };
     std::iter::once(first).chain(request.headers.iter().map(value)).collect()
+}
+
+fn masked_query(query: &str, transforms: &[Transform]) -> String {
+    let is_set = |name: &str| {
+        transforms
+            .iter()
+            .any(|transform| matches!(transform, Transform::QueryValueParameter { name: set, .. } if **set == *name))
+    };
+    let parts = query.split('&').map(|part| match part.split_once('=') {
+        Some((name, _)) if is_set(name) => format!("{name}={MASKED}"),
+        _ => part.to_owned(),
+    });
+    parts.collect::<Vec<_>>().join("&")
 }
 
 fn destinations(cluster: &Cluster) -> Vec<DestinationExplanation> {

@@ -1,5 +1,6 @@
 //! Explanation of a request, as the commands and the admin address give it.
 
+use object_engine::cache::CachedObjectState;
 use serde::Serialize;
 
 /// Explanation of a request.
@@ -10,10 +11,10 @@ pub struct RequestExplanation {
     pub method: String,
     /// The path, without a token that stood in it.
     pub path: String,
-    /// Answer of the proxy itself: its status and the reason; `None` where the route's handler or a module answers.
+    /// Refusal: its status and the reason; `None` where the route's handler or a module answers.
     pub refusal: Option<Refusal>,
-    /// The part of this process that answers, where no route does.
-    pub module: Option<&'static str>,
+    /// What answers it, where no server and no store is asked.
+    pub answered_by: Option<String>,
     /// The route.
     pub route: Option<RouteExplanation>,
     /// Routes that match too and come later.
@@ -74,6 +75,8 @@ pub enum HandlerExplanation {
         key: String,
         /// Rules of the cache; `None`: it is streamed past it.
         cache: Option<String>,
+        /// What the cache has of it; `None` where nothing is kept.
+        kept: Option<CachedObjectState>,
         /// Servers that are asked.
         destinations: Vec<DestinationExplanation>,
     },

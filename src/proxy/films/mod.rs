@@ -37,6 +37,8 @@ const IMMUTABLE: HeaderValue = HeaderValue::from_static("private, max-age=315360
 /// Everything else of a film, and manifests that do not change.
 const SHORT: HeaderValue = HeaderValue::from_static("private, max-age=60");
 const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
+/// Bytes that are read to see what an object is. The rest of it may go from socket to socket, unread.
+const BEGINNING: usize = 4 << 10;
 
 /// The routes of films.
 pub struct FilmRoutes {
@@ -207,7 +209,8 @@ fn count_playback(downstream: &impl Downstream, ctx: &RequestContext) {
 
 /// Makes the first bytes of an object available, and refuses a manifest under another name; returns false for an empty body.
 pub async fn begin(downstream: &mut impl Downstream, body: &mut ObjectBody) -> Result<bool, ProxyFailure> {
-    let room = downstream.writable_bytes();
+    // Bytes of the cache are in memory already: as many as may be written at once.
+    let room = if body.is_cached() { downstream.writable_bytes() } else { BEGINNING };
     let has_begun = tokio::select! {
         biased;
         more = body.fill(room, false) => more.map_err(ProxyFailure::Object)?,

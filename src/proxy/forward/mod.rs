@@ -2,7 +2,7 @@
 //! Framing, trailers and interim answers are ours in both directions (RFC 9110 §6, §7, §15.2; RFC 9112 §6).
 
 mod answer;
-mod request;
+pub mod request;
 mod tunnel;
 mod upload;
 

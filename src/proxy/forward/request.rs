@@ -1,5 +1,7 @@
 //! The request that a server gets: the client's, with what is about the connection made anew and the transforms applied.
 
+use std::net::{IpAddr, Ipv4Addr};
+
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version, header};
 
@@ -8,7 +10,7 @@ use crate::proxy::admission::request_host;
 use crate::proxy::context::RequestContext;
 use crate::proxy::failure::ProxyFailure;
 use crate::proxy::respond;
-use crate::proxy::route::RouteAuthorization;
+use crate::proxy::route::{Route, RouteAuthorization};
 use crate::proxy::runtime::Runtime;
 use http_semantics::headers::{has_token, is_plain_name};
 use http_semantics::request_info::REQUEST_ID;
@@ -30,7 +32,15 @@ pub fn build(
     body: RequestBody,
 ) -> Result<Request<RequestBody>, ProxyFailure> {
     let original = downstream.request();
-    let outgoing = outgoing(original, downstream.is_tls(), ctx, forwarding);
+    let origin = OriginalRequest {
+        captures: &ctx.captures,
+        host: request_host(original),
+        client: ctx.client_address.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
+        scheme: if downstream.is_tls() { "https" } else { "http" },
+        client_certificate: ctx.client_certificate.as_ref().map(|certificate| &certificate.encoded),
+    };
+    let mut outgoing = without_credentials(original, &ctx.runtime, forwarding.route);
+    apply_request(&forwarding.handler.transforms, &mut outgoing, &origin);
     let prefix = member.address.path().trim_end_matches('/');
     let query = outgoing.query.filter(|query| !query.is_empty()).map(|query| format!("?{query}")).unwrap_or_default();
     let target: Result<Uri, _> = format!("{prefix}{}{query}", outgoing.path).parse();
@@ -48,26 +58,17 @@ pub fn build(
     Ok(request)
 }
 
-fn outgoing(original: &Parts, is_tls: bool, ctx: &RequestContext, forwarding: &Forwarding<'_>) -> OutgoingRequest {
+/// The client's request, without what is meant for the proxy alone.
+pub fn without_credentials(original: &Parts, runtime: &Runtime, route: &Route) -> OutgoingRequest {
     let mut headers = original.headers.clone();
     headers.remove(&respond::DEBUG);
     let mut query = original.uri.query().map(str::to_owned);
-    if matches!(forwarding.route.policies.authorization, RouteAuthorization::Policy { .. }) {
-        let sources = &ctx.runtime.token_sources;
+    if matches!(route.policies.authorization, RouteAuthorization::Policy { .. }) {
+        let sources = &runtime.token_sources;
         strip_headers(&mut headers, sources);
         query = query.and_then(|query| strip_query(&query, sources));
     }
-    let path = original.uri.path().to_owned();
-    let mut outgoing = OutgoingRequest { method: original.method.clone(), path, query, headers };
-    let origin = OriginalRequest {
-        captures: &ctx.captures,
-        host: request_host(original),
-        client: ctx.client_address.unwrap_or(std::net::IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED)),
-        scheme: if is_tls { "https" } else { "http" },
-        client_certificate: ctx.client_certificate.as_ref().map(|certificate| &certificate.encoded),
-    };
-    apply_request(&forwarding.handler.transforms, &mut outgoing, &origin);
-    outgoing
+    OutgoingRequest { method: original.method.clone(), path: original.uri.path().to_owned(), query, headers }
 }
 
 /// Writes anew what is about the connection: the body's framing, whether trailers are taken, what it is to become. No

@@ -1,7 +1,9 @@
 //! Channels, through the shipped binary: their queues in memory and in Redis, who goes first, and what is refused.
 
 mod contract;
+mod events;
 mod isolation;
+pub mod listening;
 mod playing;
 mod refusals;
 mod store;

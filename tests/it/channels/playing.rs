@@ -166,10 +166,15 @@ async fn a_track_that_cannot_be_played_is_skipped_and_said() {
     for (id, key) in [("text", "text.mp3"), ("empty", "empty.mp3"), ("gone", "gone.mp3")] {
         add_track(&gate, &minio, id, key).await;
     }
-    let formats: [Tone; 4] =
-        [("m4a", "a.m4a", 500, 2), ("ogg", "a.ogg", 500, 2), ("wav", "a.wav", 500, 2), ("mp3", "a.mp3", 500, 2)];
+    let formats: [Tone; 5] = [
+        ("opus", "a.opus", 500, 2),
+        ("m4a", "a.m4a", 500, 2),
+        ("ogg", "a.ogg", 500, 2),
+        ("wav", "a.wav", 500, 2),
+        ("mp3", "a.mp3", 500, 2),
+    ];
     put_tones(&gate, &minio, &ffmpeg, &folder, &formats).await;
-    let wanted = ["text", "m4a", "empty", "ogg", "gone", "wav", "mp3"];
+    let wanted = ["text", "m4a", "empty", "ogg", "gone", "wav", "mp3", "opus"];
     for track in wanted {
         queue(&gate, "main", &bearer("alice"), track).await;
     }
@@ -190,7 +195,7 @@ async fn a_track_that_cannot_be_played_is_skipped_and_said() {
     assert!(told.contains("\"detail\":\""), "admins are told more: {told}");
     let metrics = gate.admin().get("/metrics", &[]).await.text();
     assert!(metrics.contains("tidegate_channel_tracks_total{outcome=\"failed\"} 3"), "{metrics}");
-    assert!(metrics.contains("tidegate_channel_tracks_total{outcome=\"played\"} 4"));
+    assert!(metrics.contains("tidegate_channel_tracks_total{outcome=\"played\"} 5"));
     let lines = gate.log_lines();
     let said = lines.iter().filter(|line| line["fields"]["track"].is_string() || line["track"].is_string()).count();
     assert!(said >= 3, "the log says so");

@@ -14,6 +14,7 @@
 mod blocks;
 mod commands;
 mod configurations;
+mod enhancements;
 mod links;
 mod names;
 mod other_programs;

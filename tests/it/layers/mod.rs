@@ -109,6 +109,7 @@ const MODULES: &[(&str, &str)] = &[
         tickets:      refusal session
         thumbnails:   session
         program:      Relay audio refusal session tickets
+        listening_right: Relay tickets
         audio:        metrics
         session:      audio metrics recent_addresses recording refusal replication thumbnails tickets token_bucket
         recording:    audio metrics session settings
@@ -136,6 +137,7 @@ const ADAPTERS: &[(&str, &[&str])] = &[
             "crates/server-kit/src/limit/egress_store.rs",
             "crates/server-kit/src/limit/shared_limits.rs",
             "crates/catalog/src/api/stream_url_cache.rs",
+            "crates/channels/src/feed/relay.rs",
             "crates/channels/src/player/station_store/redis.rs",
             "crates/channels/src/queue/store/redis.rs",
             "crates/playback/src/player/event_relay.rs",
@@ -175,7 +177,7 @@ const ADAPTERS: &[(&str, &[&str])] = &[
     ("jsonwebtoken", &["crates/server-kit/src/auth/", "src/cli/token.rs"]),
     ("s3s", &["crates/demo/src/embedded/"]),
     ("rusty_s3", &["crates/s3/src/", "crates/demo/src/embedded/tests/"]),
-    ("opusic_c", &["crates/share/src/"]),
+    ("opusic_c", &["crates/share/src/", "crates/channels/src/audio/opus.rs"]),
     ("clap", &["src/cli/"]),
     ("command_fds", &["src/app/upgrade.rs"]),
     ("listenfd", &["crates/http-server/src/listen_sockets.rs"]),

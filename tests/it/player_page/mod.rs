@@ -117,7 +117,11 @@ async fn fill(gate: &Gate) {
 impl Room {
     /// Opens one, with `change` made to its configuration; `None` where a tool is missing and not required.
     async fn open(change: impl FnOnce(&mut Value)) -> Option<Self> {
-        let browser = Chromium::start().await?;
+        Self::open_before(Chromium::start().await?, change).await
+    }
+
+    /// As [`Self::open`], before this browser.
+    async fn open_before(browser: Chromium, change: impl FnOnce(&mut Value)) -> Option<Self> {
         let folder = TempFolder::new("player-page");
         for (id, key) in TRACKS {
             write(&folder, key, &sound_of(id));

@@ -24,8 +24,13 @@ impl Listener {
 
     /// As [`Self::open`], with a token.
     pub async fn open_with(gate: &Gate, token: &str, query: &str) -> Option<Self> {
+        Self::open_at(gate, token, &format!("{}{query}", path("events"))).await
+    }
+
+    /// Opens the stream of this path.
+    pub async fn open_at(gate: &Gate, token: &str, path: &str) -> Option<Self> {
         let mut command = Command::new(curl::find()?);
-        let url = format!("{}{}{query}", gate.url(), path("events"));
+        let url = format!("{}{path}", gate.url());
         command.args(["-sS", "-i", "-N", "-H", &format!("Authorization: Bearer {token}"), &url]);
         let mut child = command
             .stdin(Stdio::null())

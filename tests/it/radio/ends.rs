@@ -59,7 +59,8 @@ async fn a_deletion_on_one_node_ends_streams_on_the_other() {
     let (here, there) = (Client::admin(&one), Client::admin(&two));
     let heard = here.add("One", &station.url("/live.mp3")).await;
     let followed = here.add("Two", &station.url("/other.mp3")).await;
-    let sound = there.hear(id_of(&heard)).await;
+    // Read all the time: one who takes nothing meanwhile is dropped for that.
+    let sound = tokio::spawn(there.hear(id_of(&heard)).await.end());
     // Nobody hears this one.
     let url = format!("{}?access_token={}", path(&format!("{}/now", id_of(&followed))), token::of("alice"));
     let mut titles = Events::open(&two, &url).await;
@@ -68,9 +69,56 @@ async fn a_deletion_on_one_node_ends_streams_on_the_other() {
         there.send(Method::GET, &format!("streams/{}", id_of(station)), None).await.problem(404);
         there.send(Method::GET, &format!("{}/live", id_of(station)), None).await.problem(404);
     }
-    // At once: one who takes nothing meanwhile is dropped for that.
-    let (told, ()) = tokio::join!(titles.event("end"), sound.end());
-    assert_eq!(told["reason"], "deleted");
+    assert_eq!(titles.event("end").await["reason"], "deleted");
+    sound.await.expect("it ends");
     let counted = async || (two.metric("tidegate_radio_streams_ended_total", "deleted").await == 1.0).then_some(());
     eventually("the end is counted", counted).await;
+}
+
+#[tokio::test]
+async fn listening_is_published_as_events_with_the_reason_of_its_end() {
+    let folder = TempFolder::new("radio");
+    let mut config = in_a_file(&folder);
+    let file = folder.path().join("events.jsonl");
+    config["Events"] = json!({ "File": file, "Outbox": { "Path": folder.path().join("outbox") } });
+    config["Radio"]["PublishEvents"] = json!(true);
+    let (mut gate, station) = (Gate::start(&config).await, Station::start().await);
+    let admin = Client::admin(&gate);
+    let added = admin.add("One", &station.url("/live.mp3")).await;
+    let published = async |count: usize| {
+        let lines = async || {
+            let text = std::fs::read_to_string(&file).unwrap_or_default();
+            let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+            (lines.len() >= count).then_some(lines)
+        };
+        eventually("the events are published", lines).await
+    };
+    let mut sound = Client::new(&gate, "alice").hear(id_of(&added)).await;
+    sound.hear(2000).await;
+    published(1).await;
+    drop(sound);
+    published(2).await;
+    let other = Client::new(&gate, "bob").hear(id_of(&added)).await;
+    published(3).await;
+    admin.send(Method::DELETE, &format!("streams/{}", id_of(&added)), None).await.is(204);
+    other.end().await;
+    let lines = published(4).await;
+    gate.stop().await;
+    let told = |line: &Value| {
+        assert_eq!(line["topic"], "radio.events");
+        assert_eq!((&line["key"], &line["body"]["stationId"]), (&line["body"]["userId"], &added["id"]));
+        let text = |name: &str| line["body"][name].as_str().unwrap_or_default().to_owned();
+        assert!(text("timestamp").ends_with("+00:00"), "{line}");
+        (text("userId"), text("action"), text("reason"))
+    };
+    let expected =
+        [("alice", "Start", ""), ("alice", "Stop", "left"), ("bob", "Start", ""), ("bob", "Stop", "deleted")];
+    let found: Vec<_> = lines.iter().map(told).collect();
+    assert_eq!(found, expected.map(|(user, action, reason)| (user.to_owned(), action.to_owned(), reason.to_owned())));
+    for pair in lines.chunks(2) {
+        assert_eq!(pair[0]["body"]["listeningId"], pair[1]["body"]["listeningId"]);
+        assert_eq!(pair[0]["body"]["listenedMs"], 0);
+        assert!(pair[1]["body"]["listenedMs"].as_u64().is_some(), "{}", pair[1]);
+    }
+    assert_ne!(lines[0]["id"], lines[1]["id"]);
 }

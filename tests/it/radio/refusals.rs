@@ -91,6 +91,7 @@ async fn queries_and_bodies_that_are_none_are_refused() {
         (json!({ "url": good, "stream_id": "01997b6e-5f3c-7c2e-9d0a-1f2e3d4c5b6a" }), 400),
         (json!({ "url": good, "channel_id": "a\u{0}" }), 400),
         (json!({ "url": "ftp://x/" }), 422),
+        (json!({ "url": good, "to_players": true }), 422),
         (json!({ "url": good }), 404),
         (json!({ "stream_id": "01997b6e-5f3c-7c2e-9d0a-1f2e3d4c5b6a" }), 404),
     ] {

@@ -1,6 +1,7 @@
 //! Schedules, through the shipped binary: what is kept over SQLite and PostgreSQL, radio that begins on a user's players, nodes
 //! that share instants and die, and what is refused.
 
+mod channels;
 mod contract;
 mod nodes;
 mod refusals;

@@ -48,6 +48,15 @@ async fn start_driver(program: &Path) -> Option<(Child, String)> {
 impl Chromium {
     /// Starts one with an empty profile; `None` where it is not installed and not required.
     pub async fn start() -> Option<Self> {
+        Self::start_with(&[ANY_SOUND]).await
+    }
+
+    /// As [`Self::start`], with the rule that people's browsers have: sound begins after a click or a key.
+    pub async fn start_silent() -> Option<Self> {
+        Self::start_with(&["--autoplay-policy=document-user-activation-required"]).await
+    }
+
+    async fn start_with(flags: &[&str]) -> Option<Self> {
         let program = tools::find("chromedriver")?;
         let browser = tools::find("chromium")?;
         // However many tests run at once: a browser that plays sound needs a core.
@@ -67,6 +76,7 @@ impl Chromium {
         let mut arguments: Vec<&str> = FLAGS.to_vec();
         let tab = format!("--auto-select-tab-capture-source-by-title={SHARED_TAB}");
         arguments.extend([&*data, &tab]);
+        arguments.extend(flags);
         let wanted = json!({ "capabilities": { "alwaysMatch": {
             "goog:chromeOptions": { "args": arguments, "binary": browser },
             "timeouts": { "script": SCRIPT_LIMIT.as_millis() as u64 },
@@ -115,6 +125,14 @@ impl Chromium {
         post(&self.client, &format!("{}/goog/cdp/execute", self.session), &body).await
     }
 
+    /// Clicks an element, as a person does.
+    pub async fn click(&self, selector: &str) {
+        let found = json!({ "using": "css selector", "value": selector });
+        let found = post(&self.client, &format!("{}/element", self.session), &found).await;
+        let id = found.as_object().and_then(|found| found.values().next()).and_then(Value::as_str).expect("an element");
+        post(&self.client, &format!("{}/element/{id}/click", self.session), &json!({})).await;
+    }
+
     /// Presses a key of the keyboard, as a person does: a character, or one of WebDriver's codes for others.
     pub async fn press(&self, key: char) {
         let actions = json!({ "actions": [{ "type": "key", "id": "keyboard", "actions": [
@@ -148,7 +166,9 @@ const UNTIL: &str = r#"
     };
 "#;
 
-const FLAGS: [&str; 10] = [
+const ANY_SOUND: &str = "--autoplay-policy=no-user-gesture-required";
+
+const FLAGS: [&str; 9] = [
     "--headless",
     "--no-sandbox",
     "--disable-gpu",
@@ -158,7 +178,6 @@ const FLAGS: [&str; 10] = [
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
-    "--autoplay-policy=no-user-gesture-required",
 ];
 
 async fn post(client: &reqwest::Client, url: &str, body: &Value) -> Value {

@@ -5,7 +5,6 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
-use symphonia::core::codecs::audio::{AudioDecoder, AudioDecoderOptions};
 use symphonia::core::common::Limit;
 use symphonia::core::errors::Error as SoundError;
 use symphonia::core::formats::probe::Hint;
@@ -18,6 +17,7 @@ use tokio::sync::mpsc::{self, Receiver, Sender};
 use super::codec_check::bounded_parameters;
 use super::object::{ObjectFile, ReadBudget, TrackObject};
 use super::resampler::StereoResampler;
+use super::track_decoder::{DecodedFormat, PacketFault, TrackDecoder};
 use super::{CHANNELS, SAMPLE_RATE};
 
 /// Frames of a block: a tenth of a second.
@@ -28,8 +28,6 @@ const QUEUED_BLOCKS: usize = 30;
 const MAX_FAULTS: u32 = 50;
 /// Largest tag that is read, in bytes.
 const MAX_TAG_BYTES: usize = 64 << 10;
-/// Samples of one packet at most; a damaged file may say anything.
-const MAX_PACKET_SAMPLES: usize = 1 << 20;
 /// Longest track, in frames: twelve hours. Files may say that one part of them comes again and again.
 const MAX_FRAMES: u64 = 12 * 3600 * SAMPLE_RATE as u64;
 
@@ -103,26 +101,21 @@ fn decode(object: Arc<dyn TrackObject>, runtime: Handle, into: &Sender<DecodedBl
         if packet.track_id != track {
             continue;
         }
-        let block = match decoder.decode(&packet) {
-            Ok(block) => block,
-            Err(SoundError::DecodeError(what)) => {
+        let DecodedFormat { rate, channels } = match decoder.decode(&packet, &mut samples) {
+            Ok(format) => format,
+            Err(PacketFault::Packet(what)) => {
                 faults += 1;
                 if faults > MAX_FAULTS {
-                    return Err(DecodeError::Damaged(what.to_owned()));
+                    return Err(DecodeError::Damaged(what));
                 }
                 continue;
             }
-            Err(error) => return Err(failure(error)),
+            Err(PacketFault::Track(error)) => return Err(error),
         };
-        let (rate, channels) = (block.spec().rate(), block.spec().channels().count());
-        if block.samples_interleaved() > MAX_PACKET_SAMPLES {
-            return Err(DecodeError::Damaged("a packet is too large".to_owned()));
-        }
         faults = 0;
-        if block.samples_interleaved() > 0 {
+        if !samples.is_empty() {
             budget.renew();
         }
-        block.copy_to_vec_interleaved(&mut samples);
         if resampler.as_ref().is_none_or(|resampler| !resampler.fits(rate, channels)) {
             finish(resampler.take(), &mut output)?;
             let made = StereoResampler::new(rate, channels);
@@ -150,7 +143,7 @@ fn finish(resampler: Option<StereoResampler>, output: &mut BlockWriter<'_>) -> R
     if is_whole { Ok(()) } else { Err(DecodeError::Damaged("it cannot be resampled".to_owned())) }
 }
 
-type OpenTrack = (Box<dyn FormatReader>, Box<dyn AudioDecoder>, u32);
+type OpenTrack = (Box<dyn FormatReader>, TrackDecoder, u32);
 
 fn open(file: ObjectFile, into: &Sender<DecodedBlock>) -> Result<OpenTrack, DecodeError> {
     let mut hint = Hint::new();
@@ -171,9 +164,8 @@ fn open(file: ObjectFile, into: &Sender<DecodedBlock>) -> Result<OpenTrack, Deco
     let no_sound = || DecodeError::Format("there is no sound that can be decoded".to_owned());
     let track = format.default_track(TrackType::Audio).ok_or_else(no_sound)?;
     let parameters = track.codec_params.as_ref().and_then(|parameters| parameters.audio()).ok_or_else(no_sound)?;
-    let (parameters, options) = (bounded_parameters(parameters)?, AudioDecoderOptions::default());
-    let decoder = symphonia::default::get_codecs().make_audio_decoder(&parameters, &options);
-    let decoder = decoder.map_err(|error| DecodeError::Format(error.to_string()))?;
+    let parameters = bounded_parameters(parameters)?;
+    let decoder = TrackDecoder::new(&parameters)?;
     if let (Some(frames), Some(rate)) = (track.num_frames, parameters.sample_rate.filter(|rate| *rate > 0)) {
         let length = Duration::from_millis(frames.saturating_mul(1000) / u64::from(rate));
         // Nobody who waits is no error.
@@ -183,7 +175,8 @@ fn open(file: ObjectFile, into: &Sender<DecodedBlock>) -> Result<OpenTrack, Deco
     Ok((format, decoder, id))
 }
 
-fn failure(error: SoundError) -> DecodeError {
+/// Returns the reason that an error of Symphonia is.
+pub fn failure(error: SoundError) -> DecodeError {
     match error {
         SoundError::IoError(error) => DecodeError::Read(error.to_string()),
         error => DecodeError::Damaged(error.to_string()),
@@ -222,7 +215,7 @@ impl BlockWriter<'_> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::sync::atomic::{AtomicU64, Ordering};
 
     use async_trait::async_trait;
@@ -233,7 +226,7 @@ mod tests {
     use super::*;
 
     /// Object in memory that counts the bytes that are read of it.
-    struct MemoryObject {
+    pub struct MemoryObject {
         bytes: Bytes,
         extension: &'static str,
         read: AtomicU64,
@@ -256,7 +249,7 @@ mod tests {
         }
     }
 
-    fn object(bytes: Vec<u8>, extension: &'static str) -> Arc<MemoryObject> {
+    pub fn object(bytes: Vec<u8>, extension: &'static str) -> Arc<MemoryObject> {
         Arc::new(MemoryObject { bytes: bytes.into(), extension, read: AtomicU64::new(0) })
     }
 
@@ -277,7 +270,7 @@ mod tests {
         file
     }
 
-    async fn decoded(object: Arc<MemoryObject>) -> (Vec<f32>, Option<Duration>, Option<DecodeError>) {
+    pub async fn decoded(object: Arc<MemoryObject>) -> (Vec<f32>, Option<Duration>, Option<DecodeError>) {
         let (sender, mut blocks) = block_queue();
         start_decoder(object, sender);
         let (mut all, mut length, mut failure) = (Vec::new(), None, None);
@@ -388,7 +381,7 @@ mod tests {
         #[test]
         fn nothing_that_comes_in_panics(
             begin in prop::sample::select(vec![&b"ID3\x04\0\0"[..], b"fLaC\0\0\0\x22", b"RIFF\0\x10\0\0WAVEfmt ", b"OggS\0\x02",
-                b"\xff\xfb\x90\x64", b"\0\0\0\x18ftypM4A ", b"\xff\xf1\x50\x80"]),
+                b"OggS\0\x02\0\0\0\0\0\0\0\0\x07\0\0\0\0\0\0\0\0\0\0\0\x01\x13OpusHead\x01\x02", b"\xff\xfb\x90\x64", b"\0\0\0\x18ftypM4A ", b"\xff\xf1\x50\x80"]),
             rest in prop::collection::vec(any::<u8>(), 0..4000),
         ) {
             let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().expect("a runtime");

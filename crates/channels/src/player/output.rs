@@ -7,6 +7,7 @@ use async_trait::async_trait;
 
 use crate::audio::object::{TrackObject, TrackObjectError};
 use crate::queue::item::QueueItem;
+use primitives::ids::UserId;
 
 /// Track that is open.
 pub struct OpenedTrack {
@@ -33,14 +34,28 @@ pub struct ProgramEnded;
 #[error("{0}")]
 pub struct ProgramUnavailable(pub String);
 
+/// User who listens, for no longer than the user's token is good.
+#[derive(Clone, Copy, Debug)]
+pub struct ProgramListener<'a> {
+    /// The user.
+    pub user: &'a UserId,
+    /// Time for which the token is good.
+    pub token_life: Duration,
+}
+
 /// Opener of sessions that people listen to.
 #[async_trait]
 pub trait ProgramOutput: Send + Sync {
     /// Opens a session.
     async fn open(&self) -> Result<Box<dyn Program>, ProgramUnavailable>;
 
-    /// Returns a ticket with which somebody may begin to listen to a session within `ttl`; `None` where it has ended.
-    async fn issue_ticket(&self, session: &str, ttl: Duration) -> Option<String>;
+    /// Returns a ticket with which `listener` may begin to listen to a session within `ttl`; `None` where it has ended.
+    async fn issue_ticket(
+        &self,
+        session: &str,
+        ttl: Duration,
+        listener: ProgramListener<'_>,
+    ) -> Result<Option<String>, ProgramUnavailable>;
 }
 
 /// Session of a channel.

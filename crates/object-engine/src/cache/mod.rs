@@ -6,6 +6,7 @@ mod cache_keys;
 mod cached_metadata;
 mod disk;
 mod fill;
+mod inspect;
 mod metadata_fetch;
 mod purge;
 mod reader;
@@ -29,6 +30,7 @@ use futures::future::BoxFuture;
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+pub use inspect::CachedObjectState;
 pub use purge::PurgeScope;
 pub use reader::SliceReader;
 pub(super) use serve::serve_from_cache;

@@ -14,12 +14,14 @@ use std::time::{Duration, SystemTime};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
-use uuid::{NoContext, Uuid};
+use uuid::Uuid;
 
 use event_ids::EventIdRegistry;
-use events::{Event, EventPublisher, PublishError};
+use events::{Event, EventPublisher, PublishError, event_id};
 use primitives::clock::Clock;
 use primitives::ids::{TrackId, UserId};
+use primitives::unix_time::UnixMillis;
+use server_kit::api::timestamps::with_offset;
 use settings::Settings;
 
 /// Time by which a player's clock may be ahead.
@@ -130,9 +132,9 @@ impl PlaybackReporter {
             user_id: user,
             action: report.action,
             position_ms: report.position_ms,
-            timestamp: with_offset(report.timestamp.unwrap_or_else(|| timestamp(now))),
+            timestamp: with_offset(millis(report.timestamp.unwrap_or_else(|| timestamp(now)))),
         };
-        let id = report.id.unwrap_or_else(|| new_id(now));
+        let id = report.id.unwrap_or_else(|| event_id(millis(timestamp(now))));
         Event::new(id, Arc::clone(&self.topic), user, &body).ok()
     }
 }
@@ -141,13 +143,6 @@ fn timestamp(time: SystemTime) -> Timestamp {
     Timestamp::try_from(time).unwrap_or_default()
 }
 
-/// Formats a time by RFC 3339 with a numeric offset, as .NET's `DateTimeOffset` does.
-fn with_offset(time: Timestamp) -> String {
-    format!("{}+00:00", time.strftime("%Y-%m-%dT%H:%M:%S%.3f"))
-}
-
-/// Returns a UUID v7: later ones sort later.
-fn new_id(now: SystemTime) -> Uuid {
-    let since = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    Uuid::new_v7(uuid::Timestamp::from_unix(NoContext, since.as_secs(), since.subsec_nanos()))
+fn millis(time: Timestamp) -> UnixMillis {
+    UnixMillis::new(time.as_millisecond())
 }

@@ -2,6 +2,7 @@
 
 import { PRESETS } from "./audio/presets.js";
 import { Api } from "./api.js";
+import { heard } from "./commands.js";
 import { deck, paint } from "./deck.js";
 import { element, shown } from "./elements.js";
 import * as frame from "./frame.js";
@@ -34,12 +35,7 @@ const PANELS = { queue: queuePanel, sound: soundPanel, lyrics: lyricsPanel };
 export class App {
   api = new Api(() => this.#signOut());
   places = new Places(this.api);
-  live = new Live(this.api, {
-    settings: () => this.#applySound(),
-    // The command is for what was played then.
-    seek: (seconds, track) => { if (this.playback.track?.id === track) this.playback.seek(seconds); },
-    taken: () => { if (this.playback.isPlaying) { this.playback.pause(); this.live.begin(); this.say("taken"); } },
-  });
+  live = new Live(this.api, heard(this));
   playback = new Playback(element("audio"), this.api, this.places, this.live, {
     changed: () => this.draw(),
     ended: () => this.#ended(),
@@ -71,7 +67,7 @@ export class App {
   #drawing = false;
   #restored = false;
   /** Counts the users who have left: what was begun for one of them does not go on for the next. */
-  #visit = 0;
+  visit = 0;
   /** @type {Element | null} */
   #back = null;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
@@ -97,22 +93,22 @@ export class App {
 
   async #enter() {
     this.state = "ready";
-    const visit = this.#visit;
+    const visit = this.visit;
     const user = await this.api.user().catch(() => null);
-    if (visit !== this.#visit) return;
+    if (visit !== this.visit) return;
     for (const part of [this.places, this.queue, this.live]) part.belongTo(user);
     // Before anything can be played: what is chosen then counts.
     const at = this.#restored ? 0 : this.queue.restore();
     await Promise.all([this.library.load(), this.radio.load()]);
-    if (visit !== this.#visit) return;
+    if (visit !== this.visit) return;
     if (this.api.token && !this.settings.token) sessionStorage.setItem(TOKEN, this.api.token);
     this.live.listen();
     this.places.flush();
     this.library.loadContinued();
-    this.#applySound();
+    this.applySound();
     this.setVolume(this.volume);
     await this.#comeBack(at);
-    if (visit !== this.#visit) return;
+    if (visit !== this.visit) return;
     this.#restored = true;
     this.draw();
   }
@@ -145,7 +141,7 @@ export class App {
 
   /** Ends what is heard and drops what is shown: somebody else may stand here now. What the browser keeps is the user's own. */
   #leave() {
-    this.#visit += 1;
+    this.visit += 1;
     if (this.#restored) this.queue.keep(this.playback.seconds);
     this.#restored = false;
     this.live.leave();
@@ -160,14 +156,14 @@ export class App {
 
   /** Signs out, and has the browser forget what it keeps for the user. */
   signOut = async () => {
-    const visit = this.#visit;
+    const visit = this.visit;
     this.#restored = false;
     this.queue.forget();
     this.live.forget();
     // It tells the place, while the token is there.
     this.playback.leave();
     await this.places.leave();
-    if (visit !== this.#visit) return;
+    if (visit !== this.visit) return;
     this.refusal = null;
     this.api.token = null;
     sessionStorage.removeItem(TOKEN);
@@ -263,18 +259,23 @@ export class App {
 
   /** @type {(station: Station) => Promise<void>} */
   tune = async (station) => {
-    const visit = this.#visit;
+    const visit = this.visit;
     try {
       const path = await this.radio.open(station);
-      if (visit !== this.#visit) return this.radio.leave();
-      this.live.hold();
-      await this.playback.tune(station, path);
+      if (visit !== this.visit) return this.radio.leave();
+      await this.playStation(station, path);
     } catch {
       this.say("radio.away", { name: station.name });
     }
   };
 
-  #applySound() {
+  /** @type {(station: Station, path: string) => Promise<void>} */
+  playStation = async (station, path) => {
+    this.live.hold();
+    await this.playback.tune(station, path);
+  };
+
+  applySound() {
     const { engine } = this.playback;
     engine.setSpeed(this.live.playedSpeed);
     engine.setEqualizer(this.live.equalizer);

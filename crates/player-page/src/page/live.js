@@ -13,6 +13,7 @@ const QUIET = 120; // ms without a change before it is sent
 /** @typedef {"starting" | "playing" | "paused" | "stopped"} PlayerState */
 
 /** @typedef {[path: string, body: object]} Command */
+/** @typedef {{ settings(): void, seek(seconds: number, track: string): void, taken(): void, play(command: import("./commands.js").PlayCommand): void }} Hears */
 
 /**
  * Path and body of a command.
@@ -62,10 +63,12 @@ export class Live {
   #seq = 0;
   /** True once the server has taken a report of this session: what it tells of others before that is of the past. */
   #holds = false;
+  /** True while another player of the user plays a track. */
+  #othersPlay = false;
 
   /**
    * @param {import("./api.js").Api} api
-   * @param {{ settings(): void, seek(seconds: number, track: string): void, taken(): void }} hears
+   * @param {Hears} hears
    */
   constructor(api, hears) {
     this.#api = api;
@@ -294,6 +297,7 @@ export class Live {
     this.#revision = 0;
     this.trackSpeed = this.#track = null;
     this.belongTo(null);
+    this.#othersPlay = false;
     this.begin();
   }
 
@@ -304,6 +308,11 @@ export class Live {
   #hear(event, data) {
     if (event === "settings") this.#takeTold(data);
     else if (event === "seek") this.#hears.seek(data.position_ms / 1000, data.track_id);
-    else if (event === "player" && data?.state === "playing" && data.session_id !== this.#session && this.#holds) this.#hears.taken();
+    // The player that plays takes the command; where none does, each device has one that may.
+    else if (event === "play" && data.radio && !this.#othersPlay) this.#hears.play(data);
+    else if (event === "player") {
+      this.#othersPlay = data?.state === "playing" && data.session_id !== this.#session;
+      if (this.#othersPlay && this.#holds) this.#hears.taken();
+    }
   }
 }

@@ -149,7 +149,10 @@ export class Playback {
       await this.element.play();
     } catch (error) {
       // Browsers want a key or a click first.
-      if (error instanceof DOMException && error.name === "NotAllowedError") this.wanted = false;
+      if (error instanceof DOMException && error.name === "NotAllowedError") {
+        this.wanted = false;
+        this.problem = { key: "problem.tap", status: 0 };
+      }
       this.#on.changed();
     }
   }
@@ -176,7 +179,8 @@ export class Playback {
   }
 
   async #again() {
-    if (this.station) return this.#on.retune(this.station);
+    // One that was stopped meanwhile would begin by itself.
+    if (this.station) return this.wanted ? this.#on.retune(this.station) : undefined;
     if (this.track) await this.#fetch();
   }
 
@@ -189,7 +193,7 @@ export class Playback {
 
   play() {
     this.wanted = true;
-    if (this.track && this.element.error) return void this.#fetch();
+    if (this.element.error) return void this.#again();
     if (this.element.getAttribute("src")) this.#start();
     else if (this.track) this.#fetch();
     this.#on.changed();

@@ -54,6 +54,15 @@ export class Radio {
    */
   async open(station) {
     const { play_url: path, now_url: titles } = await this.#api.send("POST", "/api/v1/radio/play", { stream_id: station.id });
+    this.follow(titles);
+    return path;
+  }
+
+  /**
+   * Follows the titles of the station that plays.
+   * @param {string} titles their path
+   */
+  follow(titles) {
     this.leave();
     this.#source = new EventSource(titles);
     this.#source.addEventListener("history", ({ data }) => {
@@ -68,7 +77,6 @@ export class Radio {
       this.#changed();
     });
     this.#source.addEventListener("end", () => this.#source?.close());
-    return path;
   }
 
   leave() {

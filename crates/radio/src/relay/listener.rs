@@ -5,6 +5,7 @@ use tokio::sync::watch;
 
 use super::chunk_ring::{ChunkAt, SoundChunk};
 use super::station_relay::{RelayHandle, StationRelay};
+use crate::listening_events::Listening;
 use crate::metrics::{RadioMetrics, StreamEnd};
 use crate::source::audio_format::AudioCodec;
 
@@ -93,14 +94,15 @@ pub struct CountedListener {
     listener: RelayListener,
     metrics: RadioMetrics,
     end: Option<StreamEnd>,
+    listening: Option<Listening>,
 }
 
 impl CountedListener {
-    /// Counts `listener`.
-    pub fn new(listener: RelayListener, metrics: RadioMetrics) -> Self {
+    /// Counts `listener`, whose end is told to `listening`.
+    pub fn new(listener: RelayListener, metrics: RadioMetrics, listening: Option<Listening>) -> Self {
         listener.relay().board.add_listener();
         metrics.listeners.inc();
-        Self { listener, metrics, end: None }
+        Self { listener, metrics, end: None, listening }
     }
 
     /// Returns the codec of what is heard.
@@ -133,6 +135,9 @@ impl Drop for CountedListener {
         // A connection that takes nothing ends by its own timeout, without asking for more.
         let end = self.end.unwrap_or(if self.listener.is_overrun() { StreamEnd::Slow } else { StreamEnd::Left });
         self.metrics.count_end(end);
+        if let Some(listening) = self.listening.take() {
+            listening.end(end);
+        }
         self.metrics.listeners.dec();
         self.listener.relay().board.remove_listener();
     }

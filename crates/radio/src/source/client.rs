@@ -17,7 +17,7 @@ use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore};
-use tokio::net::{TcpStream, lookup_host};
+use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use url::{Host, Url};
@@ -25,10 +25,11 @@ use url::{Host, Url};
 use super::SourceError;
 use super::address_policy::{AddressPolicy, is_public};
 use super::intake_pace::IntakePace;
+use super::resolver::StationResolver;
 use super::station_url::check_station_url;
 use super::status_line::{ByteStream, StatusLineReader};
 
-/// Timeout of a name's resolution, of a connection, and of its TLS.
+/// Timeout of a connection, and of its TLS.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Timeout of a response's head.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
@@ -49,6 +50,7 @@ type Connection = Pin<Box<dyn Future<Output = Result<(), hyper::Error>> + Send>>
 #[derive(Clone)]
 pub struct StationClient {
     policy: Arc<AddressPolicy>,
+    resolver: StationResolver,
     tls: TlsConnector,
 }
 
@@ -96,11 +98,15 @@ impl StationLink {
 impl StationClient {
     /// Creates a client for addresses that `policy` permits, with the system's trust anchors.
     pub fn new(policy: AddressPolicy) -> Self {
+        Self::with_resolver(policy, StationResolver::new())
+    }
+
+    fn with_resolver(policy: AddressPolicy, resolver: StationResolver) -> Self {
         let mut roots = RootCertStore::empty();
         roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
         let mut config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        Self { policy: Arc::new(policy), tls: TlsConnector::from(Arc::new(config)) }
+        Self { policy: Arc::new(policy), resolver, tls: TlsConnector::from(Arc::new(config)) }
     }
 
     /// Returns the rule about addresses.
@@ -143,10 +149,7 @@ impl StationClient {
         let all: Vec<SocketAddr> = match url.host() {
             Some(Host::Ipv4(address)) => vec![(address, port).into()],
             Some(Host::Ipv6(address)) => vec![(address, port).into()],
-            Some(Host::Domain(name)) => {
-                let found = timeout(CONNECT_TIMEOUT, lookup_host((name, port))).await;
-                found.map_err(|_| SourceError::Unresolved)?.map_err(|_| SourceError::Unresolved)?.collect()
-            }
+            Some(Host::Domain(name)) => self.resolver.resolve(name, port).await?,
             None => return Err(SourceError::Unresolved),
         };
         let permits = |at: &SocketAddr| match may_be_internal {
@@ -294,5 +297,53 @@ mod tests {
             Some(SourceError::Forbidden),
             "found in a public station's playlist"
         );
+    }
+
+    /// A client that may connect to loopback, and whose names have these addresses, one answer after another.
+    fn client_of(answers: Vec<Vec<SocketAddr>>) -> StationClient {
+        let policy = AddressPolicy::new(vec!["127.0.0.0/8".parse().expect("a network")]);
+        let answers = parking_lot::Mutex::new(answers.into_iter());
+        StationClient::with_resolver(
+            policy,
+            StationResolver::over(CONNECT_TIMEOUT, move |_, _| Ok(answers.lock().next().unwrap_or_default())),
+        )
+    }
+
+    fn named(url: &str) -> StationLink {
+        StationLink::named(Url::parse(url).expect("a URL"))
+    }
+
+    #[tokio::test]
+    async fn a_name_is_resolved_once_and_the_address_that_was_judged_is_connected_to() {
+        let one = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let port = one.local_addr().expect("an address").port();
+        let other = tokio::net::TcpListener::bind(("127.0.0.2", port)).await.expect("a free port");
+        let at = |host: [u8; 4]| vec![SocketAddr::from((host, port))];
+        // The second answer is that of a name which has moved meanwhile.
+        let client = client_of(vec![at([127, 0, 0, 1]), at([127, 0, 0, 2])]);
+        let link = named(&format!("http://radio.example:{port}/"));
+        let asked = tokio::join!(client.get(&link), async {
+            let (stream, _) = one.accept().await.expect("a connection");
+            drop(stream);
+        });
+        assert_eq!(asked.0.err(), Some(SourceError::BadAnswer));
+        assert!(futures::FutureExt::now_or_never(other.accept()).is_none(), "nobody asks there");
+    }
+
+    #[tokio::test]
+    async fn of_mixed_answers_only_what_is_permitted_is_tried() {
+        let internal = SocketAddr::from(([10, 0, 0, 1], 80));
+        let metadata = SocketAddr::from(([169, 254, 169, 254], 80));
+        let only_internal = client_of(vec![vec![internal, metadata]]);
+        assert_eq!(only_internal.get(&named("http://radio.example/")).await.err(), Some(SourceError::Forbidden));
+        let nothing = client_of(vec![vec![]]);
+        assert_eq!(nothing.get(&named("http://radio.example/")).await.err(), Some(SourceError::Unresolved));
+        let mixed = client_of(vec![vec![internal, SocketAddr::from(([127, 0, 0, 1], 1)), metadata]]);
+        let url = Url::parse("http://radio.example:1/").expect("a URL");
+        let addresses = mixed.addresses(&url, true).await.expect("one is permitted");
+        assert_eq!(addresses, [SocketAddr::from(([127, 0, 0, 1], 1))]);
+        // What a public server leads to may be at public addresses alone.
+        let led = client_of(vec![vec![SocketAddr::from(([127, 0, 0, 1], 1))]]);
+        assert_eq!(led.addresses(&url, false).await.err(), Some(SourceError::Forbidden));
     }
 }

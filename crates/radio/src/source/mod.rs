@@ -8,6 +8,7 @@ mod hls;
 mod icy;
 mod intake_pace;
 mod playlist;
+mod resolver;
 mod station_url;
 mod status_line;
 pub mod text;

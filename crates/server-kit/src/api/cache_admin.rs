@@ -192,7 +192,7 @@ mod tests {
             admin_token: Arc::new(|| Some(Secret::new("right"))),
             cache,
             configuration: None,
-            explain: std::sync::Arc::new(|_, _, _| Err(String::new())),
+            explain: std::sync::Arc::new(|_, _, _| Box::pin(std::future::ready(Err(String::new())))),
             description: router::modules([]).description,
         };
         let request = Request::post(path)

@@ -2,13 +2,19 @@
 //! [`ConfigReload`].
 
 use axum::Json;
+use axum::body::Bytes;
 use axum::extract::State;
+use axum::extract::rejection::BytesRejection;
 use axum::response::{IntoResponse, Response};
 use futures::future::BoxFuture;
 use serde::Serialize;
+use serde_json::Value;
 
 use super::error::Error;
 use super::router::RouterState;
+
+/// Most bytes of a configuration.
+pub const MAX_CONFIG_BYTES: usize = 4 << 20;
 
 /// Outcome of a reload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -41,6 +47,29 @@ pub trait ConfigReload: Send + Sync {
 
     /// Returns the report of the last reload, if there was one.
     fn last(&self) -> Option<ReloadReport>;
+
+    /// Tells what putting `text` in force would change; fails with a report where it is no valid configuration.
+    fn compare(&self, text: String) -> BoxFuture<'_, Result<Value, String>>;
+
+    /// Tells what is in force, key by key. Fails while the process is ending.
+    fn in_force(&self) -> BoxFuture<'_, Result<Value, String>>;
+}
+
+/// `POST /config/diff`, with a configuration as the body: what putting it in force would change. Nothing is changed.
+pub async fn compare(
+    State(shared): State<RouterState>,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Response, Error> {
+    let configuration = shared.configuration.as_ref().ok_or_else(no_file)?;
+    let text = String::from_utf8(body?.into()).map_err(|_| Error::bad_request("a configuration is text in UTF-8"))?;
+    let difference = configuration.compare(text).await.map_err(Error::unprocessable)?;
+    Ok(Json(difference).into_response())
+}
+
+/// `GET /config`: what is in force, without secrets.
+pub async fn in_force(State(shared): State<RouterState>) -> Result<Response, Error> {
+    let configuration = shared.configuration.as_ref().ok_or_else(no_file)?;
+    Ok(Json(configuration.in_force().await.map_err(Error::unprocessable)?).into_response())
 }
 
 /// `POST /reload`.

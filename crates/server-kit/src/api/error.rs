@@ -141,6 +141,11 @@ impl Error {
         }
     }
 
+    /// Returns what is wrong, in words.
+    pub fn detail(&self) -> &str {
+        &self.detail
+    }
+
     /// Returns the status of the response.
     pub fn status(&self) -> StatusCode {
         self.code.status()

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use axum::extract::rejection::JsonRejection;
+use futures::future::BoxFuture;
 use http::{HeaderName, HeaderValue, Method};
 use serde::Deserialize;
 use serde_json::Value;
@@ -13,8 +14,9 @@ use super::error::Error;
 use super::router::RouterState;
 
 /// Explains the request of this method, URL and headers; fails, in words for the operator, where no client could send it.
-pub type ExplainRequest =
-    Arc<dyn Fn(&Method, &str, Vec<(HeaderName, HeaderValue)>) -> Result<Value, String> + Send + Sync>;
+pub type ExplainRequest = Arc<
+    dyn Fn(&Method, &str, Vec<(HeaderName, HeaderValue)>) -> BoxFuture<'static, Result<Value, String>> + Send + Sync,
+>;
 
 /// The body: a request, which is not sent.
 #[derive(Deserialize)]
@@ -42,7 +44,7 @@ pub async fn explain(
 ) -> Result<Json<Value>, Error> {
     let Json(asked) = body?;
     let method = asked.method.parse().map_err(|_| Error::unprocessable(format!("`{}` is no method", asked.method)))?;
-    let headers = asked.headers.iter().map(|header| parse_header(header)).collect::<Result<_, _>>();
-    let told = headers.and_then(|headers| (shared.explain)(&method, &asked.url, headers));
-    told.map(Json).map_err(Error::unprocessable)
+    let headers = asked.headers.iter().map(|header| parse_header(header)).collect::<Result<Vec<_>, _>>();
+    let headers = headers.map_err(Error::unprocessable)?;
+    (shared.explain)(&method, &asked.url, headers).await.map(Json).map_err(Error::unprocessable)
 }

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use axum::extract::{ConnectInfo, Request, State};
+use axum::extract::{ConnectInfo, DefaultBodyLimit, Request, State};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -116,6 +116,11 @@ pub fn admin(shared: RouterState) -> Router {
         .route("/cache/purge", post(cache_admin::purge))
         .route("/cache/refresh", post(cache_admin::refresh))
         .route("/explain", post(explain::explain))
+        .route("/config", get(config_reload::in_force))
+        .route(
+            "/config/diff",
+            post(config_reload::compare).layer(DefaultBodyLimit::max(config_reload::MAX_CONFIG_BYTES)),
+        )
         .route("/reload", get(config_reload::last_reload).post(config_reload::reload))
         .route_layer(middleware::from_fn_with_state(access, operator_only));
     let clock = shared.clock.clone();

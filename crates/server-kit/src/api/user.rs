@@ -1,6 +1,7 @@
 //! Caller of a request: extractors that answer 401 and 403 by themselves.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::FromRequestParts;
 use http::request::Parts;
@@ -33,6 +34,24 @@ pub enum UserRole {
     Admin,
 }
 
+impl UserRole {
+    const ALL: [Self; 3] = [Self::User, Self::Vip, Self::Admin];
+
+    /// Returns the name: `user`, or that of the claim.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::User => "user",
+            Self::Vip => "vip",
+            Self::Admin => "admin",
+        }
+    }
+
+    /// Returns the role of a name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|role| role.name() == name)
+    }
+}
+
 /// Caller whose token has the role `admin` (api.md: A).
 #[derive(Clone, Debug)]
 pub struct AdminUser(pub User);
@@ -45,11 +64,8 @@ impl User {
 
     /// Returns the user's role.
     pub fn role(&self) -> UserRole {
-        match self.claims.map.get("role").and_then(Value::as_str) {
-            Some("admin") => UserRole::Admin,
-            Some("vip") => UserRole::Vip,
-            _ => UserRole::User,
-        }
+        let named = self.claims.map.get("role").and_then(Value::as_str);
+        named.and_then(UserRole::from_name).unwrap_or(UserRole::User)
     }
 
     /// Returns true for an administrator.
@@ -104,6 +120,20 @@ async fn authenticate(parts: &Parts) -> Result<User, Error> {
         None => claims,
     };
     Ok(User { claims })
+}
+
+/// Time for which the token of a request is still good: what it opens ends then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TokenLife(pub Duration);
+
+impl<S: Send + Sync> FromRequestParts<S> for TokenLife {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Error> {
+        let user = User::from_request_parts(parts, state).await?;
+        let authenticator = parts.extensions.get::<Arc<Authenticator>>().ok_or_else(Error::internal)?;
+        Ok(Self(authenticator.remaining_life(&user.claims)))
+    }
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for AdminUser {

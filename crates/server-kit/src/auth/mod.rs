@@ -29,6 +29,7 @@ pub mod settings;
 #[cfg(test)]
 mod tests;
 mod token_issuer;
+pub mod token_right;
 mod token_source;
 
 pub use error::AuthenticationError;

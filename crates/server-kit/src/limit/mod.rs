@@ -15,6 +15,7 @@ mod request_counter;
 mod retry_gate;
 pub mod settings;
 mod shared_limits;
+pub mod stream_limits;
 pub mod subject;
 mod subject_table;
 mod worker;

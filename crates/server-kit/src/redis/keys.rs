@@ -180,6 +180,8 @@ pub enum QueueKeyPart {
     Station,
     /// What was played.
     History,
+    /// The channel of Redis on which nodes say that the queue was changed.
+    Events,
 }
 
 impl QueueKeyPart {
@@ -199,6 +201,7 @@ impl QueueKeyPart {
             Self::Player => ":player",
             Self::Station => ":station",
             Self::History => ":history",
+            Self::Events => ":events",
         }
     }
 }

@@ -12,10 +12,11 @@ use http::{Method, header};
 use serde::Deserialize;
 
 use crate::Relay;
+use crate::listening_right::ListeningRight;
 use crate::refusal::Refusal;
 use crate::session::Session;
 use crate::session::id::SessionId;
-use crate::tickets::{Ticket, TicketPermit, TicketRole};
+use crate::tickets::{Ticket, TicketRole};
 use http_semantics::client_ip;
 use http_semantics::request_info::RequestInfo;
 use server_kit::api::error::Error;
@@ -78,7 +79,9 @@ impl FromRequestParts<Arc<Relay>> for SessionVisitor {
         // A secret to resume is shown as `resume` alone, or a link with it would let listeners in as the host.
         let read = read.filter(|read| ticket.is_some() != (read.role == TicketRole::Resume));
         let refused = match read {
-            Some(ticket) if ticket.until > relay.now() => return Ok(Self { address, ticket: Some(ticket) }),
+            Some(ticket) if ticket.until > relay.now() && relay.may_open(&ticket).await => {
+                return Ok(Self { address, ticket: Some(ticket) });
+            }
             // It was made here, and its time is over: that is no guess.
             Some(_) => Refusal::Unauthorized,
             None if parts.headers.contains_key(header::AUTHORIZATION) => Refusal::Unauthorized,
@@ -124,19 +127,20 @@ pub async fn require_credentials(State(relay): State<Arc<Relay>>, request: Reque
 }
 
 impl SessionVisitor {
-    /// Lets the client in to the session of this id; a ticket gives a place that is held until it is dropped.
+    /// Lets the client in to the session of this id; a ticket gives a place that is held until the right is dropped.
     pub async fn enter(
         &self,
-        relay: &Relay,
+        relay: &Arc<Relay>,
         id: SessionId,
         role: TicketRole,
-    ) -> Result<(Arc<Session>, Option<TicketPermit>), Refusal> {
+    ) -> Result<(Arc<Session>, ListeningRight), Refusal> {
         let session = self.open_session(relay, id, role).await?;
         let permit = match &self.ticket {
             Some(ticket) if ticket.role != TicketRole::Resume => Some(relay.tickets.enter(ticket, relay.now())?),
             _ => None,
         };
-        Ok((session, permit))
+        let holder = self.ticket.as_ref().and_then(|ticket| ticket.holder.clone());
+        Ok((session, ListeningRight::new(relay, permit, holder)))
     }
 
     /// Returns the session of this id, for a client that takes no place.
@@ -145,7 +149,7 @@ impl SessionVisitor {
     }
 
     async fn open_session(&self, relay: &Relay, id: SessionId, role: TicketRole) -> Result<Arc<Session>, Refusal> {
-        let Some(ticket) = self.ticket else { return relay.find_session(id, self.address).await };
+        let Some(ticket) = &self.ticket else { return relay.find_session(id, self.address).await };
         // A ticket for listeners must not let its holder send.
         let fits = ticket.role == role || (ticket.role == TicketRole::Resume && role == TicketRole::Host);
         // A ticket names its session: who has one guesses nothing.

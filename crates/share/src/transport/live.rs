@@ -23,13 +23,14 @@ use super::authorization::{CoverViewer, SessionVisitor};
 use super::push;
 use crate::Relay;
 use crate::audio::frame::Codec;
+use crate::listening_right::ListeningRight;
 use crate::refusal::Refusal;
 use crate::session::event::SessionEvent;
 use crate::session::id::SessionId;
 use crate::session::listener_limit::ListenerPermit;
 use crate::session::statistics::ListenerTransport;
 use crate::session::{ConnectedListener, Session};
-use crate::tickets::{TicketPermit, TicketRole};
+use crate::tickets::TicketRole;
 use primitives::unix_time::UnixMillis;
 use server_kit::api::error::Error;
 use server_kit::api::extractors::{Path, Query};
@@ -94,31 +95,33 @@ pub async fn socket(
     let id: SessionId = id.parse()?;
     let now = micros_clock(&relay);
     if wanted.role == SocketRole::Host {
-        let (session, permit) = visitor.enter(&relay, id, TicketRole::Host).await?;
+        let (session, right) = visitor.enter(&relay, id, TicketRole::Host).await?;
         let resume = relay.prepare_tickets().await.issue_resume(id, session.incarnation());
         let (hosting, running) = (session.connect_host(relay.now())?, relay.tasks.token());
         let upgrade = upgrade.max_message_size(MAX_HOST_MESSAGE).read_buffer_size(16 * 1024);
         return Ok(upgrade.max_frame_size(MAX_HOST_MESSAGE).on_upgrade(async move |socket| {
             push::serve_host(socket, session, hosting, resume, now).await;
-            drop((permit, running));
+            drop((right, running));
         }));
     }
     let codec = match wanted.codec {
         CodecName::Opus => Codec::Opus,
         CodecName::F32 => Codec::F32,
     };
-    let (listener, permit) = connect_listener(&relay, id, &visitor, codec, ListenerTransport::WebSocket).await?;
+    let (listener, right) = connect_listener(&relay, id, &visitor, codec, ListenerTransport::WebSocket).await?;
     let metrics = Arc::clone(&relay.metrics);
     // By hand: axum would take the connection and keep buffers for it that thousands of listeners cannot have.
     let handshake = handshake_response(&headers);
     let Extension(connection) = connection.ok_or_else(|| Error::bad_request("expected a WebSocket over HTTP/1.1"))?;
     relay.tasks.spawn(async move {
         let reason = match connection.await {
-            Ok(connection) => push::serve_listener(push::ListenerSocket::new(connection).await, listener, now).await,
+            Ok(connection) => {
+                let socket = push::ListenerSocket::new(connection).await;
+                push::serve_listener(socket, listener, right, now).await
+            }
             Err(_) => "gone",
         };
         metrics.closed_sockets.with_label_values(&[reason]).inc();
-        drop(permit);
     });
     Ok(handshake)
 }
@@ -147,10 +150,10 @@ pub async fn events(
     visitor: SessionVisitor,
 ) -> Result<Response, Error> {
     let id: SessionId = id.parse()?;
-    let (session, permit) = visitor.enter(&relay, id, TicketRole::Listener).await?;
+    let (session, right) = visitor.enter(&relay, id, TicketRole::Listener).await?;
     let seat =
         relay.listener_limit.acquire(relay.metrics.listeners.with_label_values(&[ListenerTransport::Events.name()]))?;
-    let told = event_stream(session, relay.now(), (permit, seat))?;
+    let told = event_stream(session, relay.now(), (right, seat))?;
     let answer = Sse::new(told).keep_alive(KeepAlive::default());
     Ok(([(header::CACHE_CONTROL, "no-store")], answer).into_response())
 }
@@ -159,7 +162,7 @@ pub async fn events(
 fn event_stream(
     session: Arc<Session>,
     now: UnixMillis,
-    held: (Option<TicketPermit>, ListenerPermit),
+    held: (ListeningRight, ListenerPermit),
 ) -> Result<impl Stream<Item = Result<sse::Event, Infallible>>, Refusal> {
     let events = session.subscribe_events()?;
     let status = session.status(now);
@@ -176,15 +179,19 @@ fn event_stream(
     // A client that connects again should not have to ask for what it has missed.
     let first: VecDeque<SessionEvent> = now.into_iter().flatten().collect();
     Ok(stream::unfold(Some((first, events, session, held)), async |state| {
-        let (mut first, mut events, session, held) = state?;
+        let (mut first, mut events, session, mut held) = state?;
         loop {
             let event = match first.pop_front() {
                 Some(event) => event,
-                None => match events.recv().await {
-                    Ok(event) => event,
-                    // What else was missed is said again soon.
-                    Err(RecvError::Lagged(_)) => SessionEvent::ChatReset,
-                    Err(RecvError::Closed) => return None,
+                None => tokio::select! {
+                    event = events.recv() => match event {
+                        Ok(event) => event,
+                        // What else was missed is said again soon.
+                        Err(RecvError::Lagged(_)) => SessionEvent::ChatReset,
+                        Err(RecvError::Closed) => return None,
+                    },
+                    // An `EventSource` connects again, and is refused then.
+                    _ = held.0.ended() => return None,
                 },
             };
             let name = match &event {
@@ -254,10 +261,10 @@ pub(super) async fn connect_listener(
     visitor: &SessionVisitor,
     codec: Codec,
     transport: ListenerTransport,
-) -> Result<(ConnectedListener, Option<TicketPermit>), Refusal> {
-    let (session, permit) = visitor.enter(relay, id, TicketRole::Listener).await?;
+) -> Result<(ConnectedListener, ListeningRight), Refusal> {
+    let (session, right) = visitor.enter(relay, id, TicketRole::Listener).await?;
     let seat = relay.listener_limit.acquire(relay.metrics.listeners.with_label_values(&[transport.name()]))?;
-    Ok((session.connect_listener(codec, transport, seat, relay.now())?, permit))
+    Ok((session.connect_listener(codec, transport, seat, relay.now())?, right))
 }
 
 pub(super) fn micros_clock(relay: &Arc<Relay>) -> MicrosClock {

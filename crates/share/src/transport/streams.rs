@@ -19,6 +19,7 @@ use crate::audio::frame::{self, Codec};
 use crate::audio::ogg::OggMuxer;
 use crate::audio::packet_queue::{AudioFormat, AudioFrame};
 use crate::audio::wav;
+use crate::listening_right::ListeningRight;
 use crate::session::ConnectedListener;
 use crate::session::event::SessionEvent;
 use crate::session::statistics::ListenerTransport;
@@ -37,7 +38,7 @@ pub async fn ogg(
     Path(id): Path<String>,
     visitor: SessionVisitor,
 ) -> Result<Response, Error> {
-    let (mut listener, permit) =
+    let (mut listener, right) =
         connect_listener(&relay, id.parse()?, &visitor, Codec::Opus, ListenerTransport::Ogg).await?;
     let (greeting, snapshot) = listener.restart_at_live_edge(relay.now());
     let song = greeting.metadata.as_deref();
@@ -49,15 +50,15 @@ pub async fn ogg(
         muxer.write_frame(&frame.bytes);
     }
     let (first, clock) = (muxer.take_pages(), micros_clock(&relay));
-    let listening = (Some(first), Some(muxer), listener, permit);
-    let pages = stream::unfold(listening, move |(first, muxer, mut listener, permit)| {
+    let listening = (Some(first), Some(muxer), listener, right);
+    let pages = stream::unfold(listening, move |(first, muxer, mut listener, mut right)| {
         let clock = Arc::clone(&clock);
         async move {
             let mut muxer = muxer?;
             if let Some(first) = first {
-                return Some((body_part(first), (None, Some(muxer), listener, permit)));
+                return Some((body_part(first), (None, Some(muxer), listener, right)));
             }
-            let goes_on = match next_frame(&mut listener, &clock).await {
+            let goes_on = match next_frame(&mut listener, &mut right, &clock).await {
                 Some(frame) => {
                     muxer.write_frame(&frame.bytes);
                     true
@@ -67,7 +68,7 @@ pub async fn ogg(
                     false
                 }
             };
-            Some((body_part(muxer.take_pages()), (None, goes_on.then_some(muxer), listener, permit)))
+            Some((body_part(muxer.take_pages()), (None, goes_on.then_some(muxer), listener, right)))
         }
     });
     Ok(stream_response("audio/ogg", Body::from_stream(pages)))
@@ -86,16 +87,16 @@ pub async fn wav(
     Path(id): Path<String>,
     visitor: SessionVisitor,
 ) -> Result<Response, Error> {
-    let (mut listener, permit) =
+    let (mut listener, right) =
         connect_listener(&relay, id.parse()?, &visitor, Codec::F32, ListenerTransport::Wav).await?;
     let (_, snapshot) = listener.restart_at_live_edge(relay.now());
     let (clock, format): (_, Option<AudioFormat>) = (micros_clock(&relay), None);
-    let parts = stream::unfold((snapshot, format, listener, permit), move |(first, format, mut listener, permit)| {
+    let parts = stream::unfold((snapshot, format, listener, right), move |(first, format, mut listener, mut right)| {
         let clock = Arc::clone(&clock);
         async move {
             let frame = match first {
                 Some(frame) => frame,
-                None => next_frame(&mut listener, &clock).await?,
+                None => next_frame(&mut listener, &mut right, &clock).await?,
             };
             let now = frame.epoch.format?;
             if format.is_some_and(|format| format != now) {
@@ -105,16 +106,24 @@ pub async fn wav(
             let head = if format.is_none() { wav::wav_header(now) } else { Vec::new() };
             let samples = frame::decode(frame.bytes.clone()).map(|(_, packets)| packets.concat()).unwrap_or_default();
             let part = [head, samples].concat();
-            Some((body_part(part), (None, Some(now), listener, permit)))
+            Some((body_part(part), (None, Some(now), listener, right)))
         }
     });
     Ok(stream_response("audio/wav", Body::from_stream(parts)))
 }
 
-/// Returns the next frame of the listener's codec; `None` at the end.
-async fn next_frame(listener: &mut ConnectedListener, clock: &MicrosClock) -> Option<Arc<AudioFrame>> {
+/// Returns the next frame of the listener's codec; `None` at the end of the session, or of the listener's right.
+async fn next_frame(
+    listener: &mut ConnectedListener,
+    right: &mut ListeningRight,
+    clock: &MicrosClock,
+) -> Option<Arc<AudioFrame>> {
     loop {
-        match listener.events.recv().await {
+        let event = tokio::select! {
+            event = listener.events.recv() => event,
+            _ = right.ended() => return None,
+        };
+        match event {
             Ok(SessionEvent::Frame(frame)) if frame.codec == listener.codec() => {
                 listener.count_sent(&frame.bytes);
                 return Some(frame);

@@ -13,6 +13,7 @@ use tokio_tungstenite::tungstenite::Message;
 use super::socket::{ListenerSocket, OutgoingMessage};
 use super::{MAX_WRITE_TIME, MicrosClock, code, error_message, hello_message, time_message};
 use crate::audio::packet_queue::AudioFrame;
+use crate::listening_right::{ListeningRight, end_name};
 use crate::refusal::Refusal;
 use crate::session::chat::{self, ChatPost, ChatSender};
 use crate::session::event::SessionEvent;
@@ -36,6 +37,7 @@ enum SocketEnd {
 struct ListenerConnection {
     socket: ListenerSocket,
     listener: ConnectedListener,
+    right: ListeningRight,
     now: MicrosClock,
     epoch: u32,
     /// Number of the next packet.
@@ -45,12 +47,18 @@ struct ListenerConnection {
     chat_limit: TokenBucket,
 }
 
-/// Serves a listener to its end; returns the reason for the metrics.
-pub async fn serve_listener(socket: ListenerSocket, listener: ConnectedListener, now: MicrosClock) -> &'static str {
+/// Serves a listener to its end, which is that of its right at the latest; returns the reason for the metrics.
+pub async fn serve_listener(
+    socket: ListenerSocket,
+    listener: ConnectedListener,
+    right: ListeningRight,
+    now: MicrosClock,
+) -> &'static str {
     let (questions, lines) = (TokenBucket::new(5.0, 20.0, now().to_millis()), chat::sender_limit(now().to_millis()));
     let mut listener = ListenerConnection {
         socket,
         listener,
+        right,
         now,
         epoch: 0,
         next_packet: 0,
@@ -105,6 +113,7 @@ impl ListenerConnection {
                     }
                     None => Err(SocketEnd::Gone),
                 },
+                end = self.right.ended() => Err(SocketEnd::Close(code::UNAUTHORIZED, end_name(end))),
             };
             if let Err(end) = done {
                 return end;

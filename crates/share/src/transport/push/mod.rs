@@ -31,6 +31,7 @@ mod code {
     pub const NORMAL: u16 = 1000;
     pub const GOING_AWAY: u16 = 1001;
     pub const POLICY: u16 = 1008;
+    pub const UNAUTHORIZED: u16 = 4001;
     pub const TOO_SLOW: u16 = 4008;
     pub const REPLACED: u16 = 4009;
 }

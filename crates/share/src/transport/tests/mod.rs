@@ -59,7 +59,7 @@ fn server(change: impl FnOnce(&mut Settings)) -> Server {
     change(&mut settings);
     let tasks = BackgroundTasks::default();
     let metrics = prometheus::Registry::new();
-    let relay = Relay::start(settings, None, clock.clone(), &tasks, &metrics, None).expect("it starts");
+    let relay = Relay::start(settings, None, clock.clone(), &tasks, &metrics, (None, None)).expect("it starts");
     let (router, _) = routes(Arc::clone(&relay), |routes, _| routes).split_for_parts();
     let router = router.layer(middleware::from_fn_with_state(clock.clone(), envelope));
     Server { relay, router, clock, tasks }

@@ -4,23 +4,30 @@
 //! One task makes all reloads, whoever asks for them, and nobody who leaves breaks one off. The settings in force carry
 //! the digests of what they were read from, and nothing else is compared with the file.
 
+mod config_questions;
+mod config_source;
+mod reload_metrics;
+mod restart_keys;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use acme::CertificateOrders;
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use futures::future::{BoxFuture, join};
 use parking_lot::Mutex;
+use serde_json::Value;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::MissedTickBehavior;
 
+use self::config_questions::{ConfigInForce, ConfigQuestions};
+use self::config_source::{ConfigSource, FoundConfig};
+use self::reload_metrics::ReloadMetrics;
+use self::restart_keys::fixed_differences;
 use super::admin_server::{AdminChange, AdminListener};
 use super::cache::CacheChange;
-use super::config_source::{ConfigSource, FoundConfig};
 use super::modules::ModuleDependencies;
-use super::reload_metrics::ReloadMetrics;
-use super::restart_keys::fixed_differences;
 use super::stores::OpenStores;
 use super::{StartError, authenticator, cache, certificates, runtime_settings, watch};
 use crate::config::{Settings, SourceDigests};
@@ -50,6 +57,7 @@ const FILE_CHANGED: &str = "a change of the file";
 /// Asks for reloads of the configuration file.
 pub struct ConfigReloader {
     requests: mpsc::Sender<ReloadRequest>,
+    questions: ConfigQuestions,
     last: Arc<Mutex<Option<ReloadReport>>>,
     clock: Clock,
 }
@@ -63,6 +71,7 @@ struct ReloadRequest {
 /// Requests for reloads, until [`ReloadQueue::start`] answers them.
 pub struct ReloadQueue {
     waiting: mpsc::Receiver<ReloadRequest>,
+    in_force: Arc<ArcSwapOption<ConfigInForce>>,
     last: Arc<Mutex<Option<ReloadReport>>>,
 }
 
@@ -88,9 +97,10 @@ impl ConfigReloader {
     /// Makes the reloader, whose requests wait until the server has started.
     pub fn new(clock: &Clock) -> (Arc<Self>, ReloadQueue) {
         let (requests, waiting) = mpsc::channel(MOST_WAITING);
-        let last = Arc::default();
-        let reloader = Self { requests, last: Arc::clone(&last), clock: clock.clone() };
-        (Arc::new(reloader), ReloadQueue { waiting, last })
+        let (in_force, last) = (Arc::<ArcSwapOption<_>>::default(), Arc::default());
+        let questions = ConfigQuestions::new(Arc::clone(&in_force));
+        let reloader = Self { requests, questions, last: Arc::clone(&last), clock: clock.clone() };
+        (Arc::new(reloader), ReloadQueue { waiting, in_force, last })
     }
 }
 
@@ -107,7 +117,8 @@ impl ReloadQueue {
         let clock = Clock::clone(clock);
         let reloads = ConfigReloads {
             source: ConfigSource::new(file, clock.clone()),
-            settings,
+            settings: Arc::new(settings),
+            in_force: self.in_force,
             changes: ChangeDetector::new(SETTLING),
             parts,
             stores: Arc::clone(stores),
@@ -115,6 +126,7 @@ impl ReloadQueue {
             clock: clock.clone(),
             metrics: ReloadMetrics::new(dependencies.metrics.registry(), clock.unix())?,
         };
+        reloads.publish();
         let ending = (*tasks).clone();
         tasks.spawn(async move {
             tokio::select! {
@@ -141,6 +153,14 @@ impl ConfigReload for ConfigReloader {
     fn last(&self) -> Option<ReloadReport> {
         self.last.lock().clone()
     }
+
+    fn compare(&self, text: String) -> BoxFuture<'_, Result<Value, String>> {
+        Box::pin(self.questions.compare(text))
+    }
+
+    fn in_force(&self) -> BoxFuture<'_, Result<Value, String>> {
+        Box::pin(std::future::ready(self.questions.in_force()))
+    }
 }
 
 /// A configuration that is ready to be put in force.
@@ -155,7 +175,9 @@ struct PreparedReload {
 struct ConfigReloads {
     source: ConfigSource,
     /// Settings in force.
-    settings: Settings,
+    settings: Arc<Settings>,
+    /// The same, for questions.
+    in_force: Arc<ArcSwapOption<ConfigInForce>>,
     /// Content of the file, or the report of why it cannot be read, against what is in force.
     changes: ChangeDetector<Result<SourceDigests, String>>,
     parts: ReloadedParts,
@@ -188,7 +210,7 @@ impl ConfigReloads {
             waiting.push(request);
         }
         let began = monotonic_now();
-        let result = match self.source.settled(&self.settings.digests).await {
+        let result = match self.source.settled(&self.settings.source.digests).await {
             Ok(found) => self.try_reload(found).await,
             Err(report) => Err(report),
         };
@@ -203,8 +225,8 @@ impl ConfigReloads {
     async fn look(&mut self) {
         // Read, not asked for its time: a symbolic link to a folder that is exchanged, as Kubernetes mounts a ConfigMap,
         // and a restored backup change the content without a newer time.
-        let found = self.source.look(&self.settings.digests).await;
-        let in_force = Ok(self.settings.digests.clone());
+        let found = self.source.look(&self.settings.source.digests).await;
+        let in_force = Ok(self.settings.source.digests.clone());
         let content = found.as_ref().map(|found| found.digests.clone()).map_err(String::clone);
         if content == in_force {
             self.metrics.found_in_force();
@@ -227,7 +249,7 @@ impl ConfigReloads {
     async fn try_reload(&mut self, found: FoundConfig) -> Result<String, String> {
         let new = self.source.load(found.content).await?;
         let name = self.source.name();
-        if self.settings.has_end_mark && !new.has_end_mark {
+        if self.settings.source.has_end_mark && !new.source.has_end_mark {
             return Err(format!(
                 "{name}: the line `...` at the end is missing, which the file in force has: it may have been written half"
             ));
@@ -275,7 +297,15 @@ impl ConfigReloads {
         if self.settings.telemetry.log_level != new.telemetry.log_level {
             self.parts.log.set_level(&new.telemetry);
         }
-        self.settings = new;
+        self.settings = Arc::new(new);
+        self.publish();
+    }
+
+    /// Shows the settings in force to those who ask.
+    fn publish(&self) {
+        let process = Arc::clone(&self.parts.runtime.load().process);
+        let in_force = ConfigInForce { file: self.source.name(), settings: Arc::clone(&self.settings), process };
+        self.in_force.store(Some(Arc::new(in_force)));
     }
 
     fn build(&self, new: &Settings, cache: Option<Arc<SliceCache>>, previous: &Runtime) -> Result<Runtime, StartError> {
