@@ -17,7 +17,7 @@ use crate::bodies::{
 use crate::feed::stream;
 use crate::player::output::ProgramListener;
 use crate::queue::estimate::EstimatedItem;
-use crate::service::{ChannelService, TICKET_TTL};
+use crate::service::{ChannelService, TICKET_TTL, TrackRequest};
 use primitives::unix_time::UnixMillis;
 use server_kit::api::error::Error as ApiError;
 use server_kit::api::extractors::{Json, Path, Query};
