@@ -116,4 +116,5 @@ install:
 	@scripts/install-pebble.sh
 	@scripts/install-kafka.sh
 	@scripts/install-h2spec.sh
+	@scripts/install-grpc.sh
 	@scripts/install-mdbook.sh

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::BAD_CONFIGURATION;
 use crate::app::probe::{self, ProbedDependency};
 use crate::config::{self, ProblemReport, Settings};
-use crate::proxy::weaker_route_warnings;
+use crate::proxy::{bare_store_warnings, shared_request_warnings, weaker_route_warnings};
 use http_server::certificate_warnings;
 use primitives::clock::Clock;
 
@@ -89,6 +89,9 @@ fn load(file: &Path) -> Result<Settings, ProblemReport> {
 fn tell(file: &Path, outcome: &Result<Settings, ProblemReport>) -> std::io::Result<()> {
     match outcome {
         Ok(settings) => {
+            for note in &settings.source.notes {
+                writeln!(std::io::stderr(), "{}: note: {note}", file.display())?;
+            }
             for warning in warnings(settings) {
                 writeln!(std::io::stderr(), "{}: warning: {warning}", file.display())?;
             }
@@ -101,13 +104,23 @@ fn tell(file: &Path, outcome: &Result<Settings, ProblemReport>) -> std::io::Resu
 fn to_json(file: &Path, outcome: &Result<Settings, ProblemReport>) -> Value {
     let name = file.display().to_string();
     match outcome {
-        Ok(settings) => json!({ "file": name, "good": true, "warnings": warnings(settings), "problems": [] }),
-        Err(report) => json!({ "file": name, "good": false, "warnings": [], "problems": report.to_json() }),
+        Ok(settings) => {
+            let (notes, warnings) = (&settings.source.notes, warnings(settings));
+            json!({ "file": name, "good": true, "notes": notes, "warnings": warnings, "problems": [] })
+        }
+        Err(report) => {
+            json!({ "file": name, "good": false, "notes": [], "warnings": [], "problems": report.to_json() })
+        }
     }
 }
 
 /// Returns warnings about `settings` that are valid but need an operator's attention.
 pub fn warnings(settings: &Settings) -> Vec<String> {
     let certificates = certificate_warnings(&settings.server.http, Clock::system().unix_millis().as_millis() / 1000);
-    certificates.into_iter().chain(weaker_route_warnings(&settings.routes)).collect()
+    certificates
+        .into_iter()
+        .chain(weaker_route_warnings(&settings.routes))
+        .chain(shared_request_warnings(&settings.routes))
+        .chain(bare_store_warnings(&settings.routes, &settings.stores))
+        .collect()
 }

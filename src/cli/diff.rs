@@ -36,7 +36,7 @@ pub fn run(args: &DiffArgs) -> ExitCode {
         // Read here: the proxy may be on another machine.
         None => match ConfigContent::read(&args.file) {
             Ok(content) => match AdminClient::new(&args.proxy) {
-                Ok(proxy) => block_on(proxy.post("/config/diff", |request| request.body(content.into_text()))),
+                Ok(proxy) => block_on(proxy.post("/config/diff", |request| request.body(content.text().to_owned()))),
                 Err(message) => return bad_arguments("diff", &message),
             },
             Err(report) => return refuse(&report),

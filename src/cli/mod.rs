@@ -61,12 +61,9 @@ enum CliCommand {
     Purge(purge::PurgeArgs),
     /// Have a running proxy replaced by a new process of the same program, without a connection lost.
     Upgrade(upgrade::UpgradeArgs),
-    /// Bring the database's tables up to date; `serve` does so too, at its start.
-    Migrate {
-        /// The configuration file.
-        #[arg(short, long, default_value = DEFAULT_CONFIG)]
-        config: PathBuf,
-    },
+    /// Bring the database's tables up to date, as `serve` does at its start; or write the configuration of YARP or
+    /// nginx-s3-gateway as Tidegate's.
+    Migrate(migrate::MigrateArgs),
     /// Put the objects of a bucket into the catalogue.
     Import(import::ImportArgs),
     /// Make a token for development, from an issuer with a shared secret.
@@ -105,10 +102,7 @@ pub fn main() -> ExitCode {
         CliCommand::Schema(arguments) => schema::run(&arguments),
         CliCommand::Purge(arguments) => purge::run(&arguments),
         CliCommand::Upgrade(arguments) => upgrade::run(&arguments),
-        CliCommand::Migrate { config } => match crate::config::load(&config) {
-            Ok(settings) => migrate::run(settings.database.as_ref()),
-            Err(report) => refuse(&report),
-        },
+        CliCommand::Migrate(arguments) => migrate::run(&arguments),
         CliCommand::Import(arguments) => import::run(&arguments),
         CliCommand::Token { config, token } => match crate::config::load(&config) {
             Ok(settings) => token::run(&token, &settings.auth.issuers),

@@ -42,6 +42,9 @@ pub fn with(settings: Settings, file: Option<&Path>, extra: Router, started: imp
         Ok(log) => log,
         Err(error) => return fail(&error),
     };
+    for note in &settings.source.notes {
+        info!("{note}");
+    }
     for warning in check::warnings(&settings) {
         warn!("{warning}");
     }

@@ -66,9 +66,14 @@ impl ConfigContent {
         Self { name: name.to_owned(), text }
     }
 
+    /// Returns the name that reports call it.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Returns the text.
-    pub fn into_text(self) -> String {
-        self.text
+    pub fn text(&self) -> &str {
+        &self.text
     }
 
     /// Returns the digest of the text.

@@ -6,7 +6,10 @@
 
 mod comments;
 mod content;
+mod convert;
+mod dotnet;
 mod file;
+mod foreign;
 mod path;
 mod reference;
 mod refused;
@@ -23,6 +26,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 pub use content::{ConfigContent, ContentDigest, SourceDigests};
+pub use convert::ConvertedConfig;
 pub use reference::reference;
 pub use report::ProblemReport;
 pub use written::{ConfigChange, WrittenConfig, WrittenKey};
@@ -106,6 +110,8 @@ pub struct Settings {
 /// Of what settings were read.
 #[derive(Clone, Debug, Default)]
 pub struct SettingsSource {
+    /// Sections of the file that are not Tidegate's and were skipped, in words for the operator.
+    pub notes: Vec<String>,
     /// What the text says, key by key.
     pub written: WrittenConfig,
     /// Digests of the text and the files of secrets.
@@ -154,30 +160,29 @@ pub fn load_input() -> Result<Settings, ProblemReport> {
 
 /// Reads `text`, which reports call `name`, with the environment `env`.
 pub fn load_text(name: &str, text: &str, env: &dyn Fn(&str) -> Option<String>) -> Result<Settings, ProblemReport> {
-    let parsed = source::parse(text);
+    let mut parsed = source::parse(text);
     let (mut problems, mut masked) = (parsed.problems, parsed.masked);
-    let mut settings = None;
-    if let Some(root) = &parsed.root {
+    let (mut settings, mut notes) = (None, Vec::new());
+    if let Some(root) = &mut parsed.root {
         let schema = schema();
-        let checked = shape::check(&schema, root);
-        // All problems of all steps are reported at once: an operator should not have to start again for each.
-        problems.extend(checked.problems);
-        masked.extend(checked.masked);
-        match checked.value.map(serde_yaml::from_value::<file::ConfigFile>) {
-            Some(Ok(file)) => {
-                // Resolved even if the shape has problems: the parts that fit may have others.
-                let (resolved, found) = resolve::resolve(root, &file, env);
-                settings = resolved;
-                problems.extend(found);
-            }
-            Some(Err(error)) => problems.push(ConfigProblem::new(format!("the file does not fit its schema: {error}"))),
-            None => {}
+        let foreign = foreign::take_foreign_sections(root);
+        notes = foreign.notes;
+        masked.extend(foreign.masked);
+        if parsed.is_json {
+            let read = dotnet::read_as_dotnet(&schema, root);
+            problems.extend(read.problems);
+            masked.extend(read.masked);
         }
+        let examined = examine(&schema, root, env);
+        settings = examined.settings;
+        problems.extend(examined.problems);
+        masked.extend(examined.masked);
     }
     match settings.zip(parsed.root) {
         Some((mut settings, root)) if problems.is_empty() => {
             settings.source.written = WrittenConfig::new(&schema(), &root);
             settings.source.digests.text = ContentDigest::of(text.as_bytes());
+            settings.source.notes = notes;
             settings.source.has_end_mark = content::has_end_mark(text);
             Ok(settings)
         }
@@ -186,6 +191,50 @@ pub fn load_text(name: &str, text: &str, env: &dyn Fn(&str) -> Option<String>) -
             Err(ProblemReport::new(name, text, &masked, problems))
         }
     }
+}
+
+/// Outcome of comparing a tree with the schema and resolving it.
+struct ExaminedTree {
+    /// The settings; to be used only if there are no problems.
+    settings: Option<Settings>,
+    problems: Vec<ConfigProblem>,
+    /// Scalars that may be a secret.
+    masked: Vec<source::SourceSpan>,
+}
+
+/// Compares `root` with `schema` and resolves what fits. All problems of all steps are reported at once: an operator should not have
+/// to start again for each.
+fn examine(
+    schema: &serde_json::Value,
+    root: &source::ConfigNode,
+    env: &dyn Fn(&str) -> Option<String>,
+) -> ExaminedTree {
+    let checked = shape::check(schema, root);
+    let mut problems = checked.problems;
+    let mut settings = None;
+    match checked.value.map(serde_yaml::from_value::<file::ConfigFile>) {
+        Some(Ok(file)) => {
+            // Resolved even if the shape has problems: the parts that fit may have others.
+            let (resolved, found) = resolve::resolve(root, &file, env);
+            settings = resolved;
+            problems.extend(found);
+        }
+        Some(Err(error)) => problems.push(ConfigProblem::new(format!("the file does not fit its schema: {error}"))),
+        None => {}
+    }
+    ExaminedTree { settings, problems, masked: checked.masked }
+}
+
+/// Converts the `appsettings.json` of YARP at `path` into Tidegate's YAML, with the environment of the process.
+pub fn convert_yarp(path: &Path) -> Result<ConvertedConfig, ProblemReport> {
+    let content = ConfigContent::read(path)?;
+    convert::convert_yarp(content.name(), content.text(), &secret::process)
+}
+
+/// Converts the environment file of nginx-s3-gateway at `path` into Tidegate's YAML.
+pub fn convert_nginx_s3_gateway(path: &Path) -> Result<ConvertedConfig, ProblemReport> {
+    let content = ConfigContent::read(path)?;
+    convert::convert_nginx_s3_gateway(content.name(), content.text())
 }
 
 /// Reads the secret that `reference` (`env:NAME` or `file:PATH`) names, with the environment of the process.

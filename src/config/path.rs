@@ -30,6 +30,11 @@ impl ConfigPath {
         Self(self.0.iter().cloned().chain([step]).collect())
     }
 
+    /// Returns the first `length` steps of this path.
+    pub fn first(&self, length: usize) -> Self {
+        Self(self.0.iter().take(length).cloned().collect())
+    }
+
     /// Returns the steps from the root.
     pub fn steps(&self) -> &[PathSegment] {
         &self.0

@@ -16,7 +16,22 @@ pub fn reference() -> String {
             names(&mut out, name, definition);
         }
     }
+    refused(&mut out);
     out
+}
+
+/// Keys that are known and refused, each with the reason.
+fn refused(out: &mut String) {
+    out.push_str(
+        "### Refused\n\nKeys that are known and not supported. A value that switches the feature off is accepted.\n\n",
+    );
+    out.push_str("| Key | Reason | Instead |\n|---|---|---|\n");
+    for (path, why, instead) in super::refused::REFUSED {
+        // Not as code, which would name a key that can be set.
+        let path = path.replace('*', "\\*");
+        let _ = writeln!(out, "| {path} | {} | {} |", line(why), line(instead));
+    }
+    out.push('\n');
 }
 
 fn heading(out: &mut String, name: &str, schema: &Json) {

@@ -9,7 +9,7 @@ const QUEUE: &str = "is refused: what is over a limit is answered at once, with 
 const NO_QUEUE: &str = "remove it, or write `QueueLimit: 0`";
 
 /// Path (`*` is any key), reason, and advice.
-const REFUSED: &[(&str, &str, &str)] = &[
+pub const REFUSED: &[(&str, &str, &str)] = &[
     ("Telemetry.Otlp", LATER, "remove it: metrics are at `Server.Admin`, `/metrics`"),
     ("Policies.RateLimiter.*.SlidingWindow.QueueLimit", QUEUE, NO_QUEUE),
     ("Policies.RateLimiter.*.SlidingWindow.QueueProcessingOrder", QUEUE, NO_QUEUE),
@@ -20,16 +20,11 @@ const REFUSED: &[(&str, &str, &str)] = &[
     ("Policies.RateLimiter.*.Concurrency.QueueLimit", QUEUE, NO_QUEUE),
     ("Policies.RateLimiter.*.Concurrency.QueueProcessingOrder", QUEUE, NO_QUEUE),
     ("ObjectStores.*.Credentials.Provider", LATER, "give `AccessKey` and `SecretKey`"),
-    ("ReverseProxy.Routes.*.Transforms.ResponseTrailersCopy", LATER, "remove it: trailers go through unchanged"),
-    ("ReverseProxy.Routes.*.Transforms.ResponseTrailer", LATER, "remove it: trailers go through unchanged"),
-    ("ReverseProxy.Routes.*.Transforms.ResponseTrailerRemove", LATER, "remove it: trailers go through unchanged"),
-    ("ReverseProxy.Routes.*.Transforms.ResponseTrailersAllowed", LATER, "remove it: trailers go through unchanged"),
     (
         "ReverseProxy.Routes.*.Transforms.ByFormat",
         "is refused: Tidegate does not tell its own address",
         "remove it, and `by` from `Forwarded`",
     ),
-    ("ReverseProxy.Clusters.*.SessionAffinity", LATER, "remove it or write `Enabled: false`"),
     ("ReverseProxy.Clusters.*.HttpClient.MaxConnectionsPerServer", LATER, "remove it: connections are not limited"),
     (
         "ReverseProxy.Clusters.*.HttpClient.DangerousAcceptAnyServerCertificate",
@@ -42,18 +37,10 @@ const REFUSED: &[(&str, &str, &str)] = &[
         "remove it",
     ),
     (
-        "ReverseProxy.Clusters.*.HttpClient.EnableMultipleHttp2Connections",
-        "is refused: requests go out as HTTP/1.1",
-        "remove it: connections are opened as they are needed",
-    ),
-    (
         "ReverseProxy.Clusters.*.HttpClient.WebProxy",
         "is refused: Tidegate connects to destinations directly",
         "remove it, or name the proxy as the destination",
     ),
-    ("Logging", "is .NET's and unknown here", "use `Telemetry.LogLevel`"),
-    ("AllowedHosts", "is .NET's and unknown here", "use `Hosts` in the routes' `Match`"),
-    ("Kestrel", "is .NET's and unknown here", "use `Server.Listeners`"),
 ];
 
 /// Returns the reason for which the key at `path` is refused, and advice. A value that switches the feature off is
@@ -61,6 +48,17 @@ const REFUSED: &[(&str, &str, &str)] = &[
 pub fn reason(path: &ConfigPath, value: &ConfigNode) -> Option<KeySupport> {
     let (_, why, help) = REFUSED.iter().find(|(pattern, ..)| path.is_at(pattern))?;
     Some(if is_off(value) { KeySupport::Off } else { KeySupport::Refused { why, help } })
+}
+
+/// Returns the spelling of a refused key that is `key` in another case, in the mapping at `path`.
+pub fn spelling(path: &ConfigPath, key: &str) -> Option<&'static str> {
+    let last = |pattern: &'static str| pattern.rsplit('.').next().unwrap_or(pattern);
+    let is_meant = |name: &str| name.eq_ignore_ascii_case(key);
+    REFUSED
+        .iter()
+        .map(|(pattern, ..)| *pattern)
+        .find(|pattern| is_meant(last(pattern)) && path.key(last(pattern)).is_at(pattern))
+        .map(last)
 }
 
 /// Support of a known key.

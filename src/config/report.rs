@@ -71,6 +71,23 @@ impl ConfigProblem {
         self
     }
 
+    /// Returns the path in the YAML.
+    pub fn path(&self) -> &ConfigPath {
+        &self.path
+    }
+
+    /// Returns the line in the text, from 1.
+    pub fn line(&self) -> Option<usize> {
+        self.span.map(|span| span.start.0)
+    }
+
+    /// Returns message, expected value and advice in one line.
+    pub fn reason(&self) -> String {
+        let expected = self.expected.as_ref().map(|expected| format!("; expected {expected}")).unwrap_or_default();
+        let help = self.help.as_ref().map(|help| format!("; {help}")).unwrap_or_default();
+        format!("{}{expected}{help}", self.message)
+    }
+
     /// Returns true if a near name was found.
     pub fn has_suggestion(&self) -> bool {
         self.suggestion.is_some()

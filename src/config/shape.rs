@@ -239,7 +239,7 @@ impl<'s> ShapeChecker<'s> {
     }
 }
 
-/// Returns the schema behind references of `root`, and true if null is allowed too.
+/// Returns the schema behind references in `root`, and true if null is allowed too.
 pub fn follow<'s>(root: &'s Json, mut schema: &'s Json) -> (&'s Json, bool) {
     let mut optional = false;
     loop {
@@ -262,13 +262,14 @@ pub fn follow<'s>(root: &'s Json, mut schema: &'s Json) -> (&'s Json, bool) {
     }
 }
 
-fn types(schema: &Json) -> impl Iterator<Item = &str> {
+/// Returns the types that a value may have.
+pub fn types(schema: &Json) -> impl Iterator<Item = &str> {
     let types = &schema["type"];
     types.as_str().into_iter().chain(types.as_array().into_iter().flatten().filter_map(Json::as_str))
 }
 
 /// Returns the names of an enumeration.
-fn names(schema: &Json) -> impl Iterator<Item = &str> {
+pub fn names(schema: &Json) -> impl Iterator<Item = &str> {
     let listed = schema["enum"].as_array().into_iter().flatten();
     // schemars writes an enum whose variants have docs as `oneOf` of constants.
     let described = schema["oneOf"].as_array().into_iter().flatten().map(|choice| &choice["const"]);

@@ -2,6 +2,7 @@
 //! JSON is YAML, except for the comments that editors and .NET allow in it (see [`without_comments`]). YAML is parsed
 //! here only: serde reads this tree.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use saphyr::Scalar;
@@ -148,6 +149,8 @@ pub struct ParsedDocument {
     pub masked: Vec<SourceSpan>,
     /// Aliases of scalars, in the order of the text.
     pub aliases: Vec<ScalarAlias>,
+    /// True where the text is JSON: where it begins with `{` or `[`.
+    pub is_json: bool,
 }
 
 /// An alias of a scalar.
@@ -179,6 +182,7 @@ pub fn mask_aliased(masked: &mut Vec<SourceSpan>, aliases: &[ScalarAlias]) {
 pub fn parse(text: &str) -> ParsedDocument {
     let mut builder = TreeBuilder::default();
     let text = without_comments(text);
+    let is_json = matches!(text, Cow::Owned(_));
     for event in Parser::new_from_str(&text) {
         let step = event.map_err(|error| Box::new(syntax(&error))).and_then(|(event, span)| {
             let span =
@@ -192,6 +196,7 @@ pub fn parse(text: &str) -> ParsedDocument {
                 problems: builder.problems,
                 masked: builder.masked,
                 aliases: builder.aliases,
+                is_json,
             };
         }
     }
@@ -202,6 +207,7 @@ pub fn parse(text: &str) -> ParsedDocument {
         problems: builder.problems,
         masked: builder.masked,
         aliases: builder.aliases,
+        is_json,
     }
 }
 

@@ -22,6 +22,7 @@ mod tracks;
 mod upgrade;
 
 pub use admission::route_guards::weaker_route_warnings;
+pub use admission::route_warnings::{bare_store_warnings, shared_request_warnings};
 
 use std::net::IpAddr;
 use std::pin::pin;

@@ -83,6 +83,48 @@ async fn a_good_file_is_checked_with_0() {
     assert!(ended.stdout.ends_with(": good, 1 listener, 1 route, 0 clusters, 1 store\n"), "{}", ended.stdout);
 }
 
+/// The route of document 000 as it stands there, in the file of an application.
+const DOCUMENT_000: &str = r#"{
+  // Where the application listens
+  "Urls": "http://localhost:5000",
+  "ReverseProxy": {
+    "DefaultAuthorizationPolicy": "Anonymous",
+    "Routes": {
+      "audio-stream": {
+        "ClusterId": "minio",
+        "Match": { "Path": "/stream/{**catch-all}" },
+        "Transforms": [ { "PathRemovePrefix": "/stream" }, { "RequestHeader": "Host", "Set": "minio.internal" } ],
+      },
+      "beta": { "ClusterId": "web", "Match": { "Path": "/app", "Headers": [ { "Name": "X-Beta", "Mode": "Exists" } ] } },
+      "mobile": { "ClusterId": "web", "Match": { "Path": "/app", "Headers": [ { "Name": "X-Mobile", "Mode": "Exists" } ] } },
+    },
+    "Clusters": {
+      "minio": { "Destinations": { "primary": { "Address": "http://minio:9000" } }, "HttpClient": { "RequestHeaderEncoding": "Latin1" } },
+      "web": { "Destinations": { "primary": { "Address": "http://web:80" } } },
+    },
+  },
+}"#;
+
+#[tokio::test]
+async fn check_names_what_it_skips_and_what_is_probably_not_meant() {
+    let folder = TempFolder::new("document-000");
+    std::fs::write(folder.path().join("appsettings.json"), DOCUMENT_000).expect("the file can be written");
+    let ended = run(&["check", "appsettings.json"], &folder).await;
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    for expected in [
+        "appsettings.json: note: line 3: `Urls` is .NET's and was skipped",
+        "appsettings.json: warning: `audio-stream` goes to the object store `minio` without `PresignedUrl`",
+        "appsettings.json: warning: some requests satisfy both `beta` and `mobile`",
+    ] {
+        assert!(ended.stderr.contains(expected), "no {expected:?} in:\n{}", ended.stderr);
+    }
+    assert_eq!(ended.stderr.lines().count(), 3, "{}", ended.stderr);
+    let json = run(&["check", "--json", "appsettings.json"], &folder).await.stdout;
+    let outcome: serde_json::Value = serde_json::from_str(&json).expect("JSON");
+    let count = |key: &str| outcome[0][key].as_array().map(Vec::len);
+    assert_eq!((count("notes"), count("warnings"), count("problems")), (Some(1), Some(2), Some(0)), "{json}");
+}
+
 #[tokio::test]
 async fn a_port_in_use_is_a_failed_start() {
     let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");

@@ -316,8 +316,8 @@ async fn a_connection_that_asks_for_nothing_is_closed_when_a_header_is_overdue()
     }
 }
 
-/// A way to `server` over TLS as `https://localhost:…`, with a certificate that is written to `trusted`.
-async fn behind_tls(server: SocketAddr, trusted: &Path) -> String {
+/// A way to `server` over TLS as `https://localhost:…`, with a certificate that is written to `trusted`; offers the protocols `alpn`.
+pub async fn behind_tls(server: SocketAddr, trusted: &Path, alpn: &[&str]) -> String {
     let CertifiedKey::<KeyPair> { cert, signing_key } =
         generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
     std::fs::write(trusted, cert.pem()).expect("a file");
@@ -325,7 +325,8 @@ async fn behind_tls(server: SocketAddr, trusted: &Path) -> String {
     let versions = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
     let key = PrivatePkcs8KeyDer::from(signing_key.serialize_der());
     let with_key = versions.expect("ring has them").with_no_client_auth();
-    let config = with_key.with_single_cert(vec![cert.der().clone()], key.into()).expect("a key that fits");
+    let mut config = with_key.with_single_cert(vec![cert.der().clone()], key.into()).expect("a key that fits");
+    config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
     let acceptor = TlsAcceptor::from(Arc::new(config));
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let port = listener.local_addr().expect("a bound socket has an address").port();
@@ -350,7 +351,7 @@ async fn a_store_is_spoken_to_over_tls_and_a_stranger_is_not() {
     minio.put("track.mp3", body.clone()).await;
     let folder = TempFolder::new("certificates");
     let trusted = folder.path().join("store.pem");
-    let store = behind_tls(minio.address(), &trusted).await;
+    let store = behind_tls(minio.address(), &trusted, &[]).await;
     let config = config::objects(&store, minio.name());
     let gate = Gate::start_with(&config, &[("SSL_CERT_FILE", &trusted.display().to_string())]).await;
     for _ in 0..3 {

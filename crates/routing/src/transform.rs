@@ -114,6 +114,28 @@ pub enum Transform {
     },
     /// Only these of the destination's headers are copied.
     ResponseHeadersAllowed(Vec<HeaderName>),
+    /// Copies the destination's trailers, or none.
+    ResponseTrailersCopy(bool),
+    /// Writes a response trailer.
+    ResponseTrailer {
+        /// The trailer.
+        name: HeaderName,
+        /// Its value.
+        value: HeaderValue,
+        /// Instead of or after what was sent.
+        write: WriteMode,
+        /// The responses that it applies to.
+        when: ResponseCondition,
+    },
+    /// Removes a response trailer.
+    ResponseTrailerRemove {
+        /// The trailer.
+        name: HeaderName,
+        /// The responses that it applies to.
+        when: ResponseCondition,
+    },
+    /// Only these of the destination's trailers are copied.
+    ResponseTrailersAllowed(Vec<HeaderName>),
 }
 
 impl Transform {
@@ -141,6 +163,10 @@ impl Transform {
             Self::ResponseHeader { .. } => "ResponseHeader",
             Self::ResponseHeaderRemove { .. } => "ResponseHeaderRemove",
             Self::ResponseHeadersAllowed(_) => "ResponseHeadersAllowed",
+            Self::ResponseTrailersCopy(_) => "ResponseTrailersCopy",
+            Self::ResponseTrailer { .. } => "ResponseTrailer",
+            Self::ResponseTrailerRemove { .. } => "ResponseTrailerRemove",
+            Self::ResponseTrailersAllowed(_) => "ResponseTrailersAllowed",
         }
     }
 }
@@ -269,6 +295,33 @@ pub fn apply_response(transforms: &[Transform], status: StatusCode, headers: &mu
     }
 }
 
+/// Turns the destination's trailers into the client's; `None` where there are none.
+pub fn apply_trailers(transforms: &[Transform], status: StatusCode, trailers: Option<HeaderMap>) -> Option<HeaderMap> {
+    let mut trailers = trailers.unwrap_or_default();
+    let mut copy = true;
+    let mut allowed = Vec::new();
+    for transform in transforms {
+        match transform {
+            Transform::ResponseTrailersCopy(value) => copy = *value,
+            Transform::ResponseTrailersAllowed(names) => allowed.push(names.as_slice()),
+            _ => {}
+        }
+    }
+    if !copy || !allowed.is_empty() {
+        retain_names(&mut trailers, |name| allowed.iter().any(|names| names.contains(name)));
+    }
+    for transform in transforms {
+        match transform {
+            Transform::ResponseTrailer { name, value, write, when } if when.includes(status) => {
+                put(&mut trailers, name, Some(value.clone()), *write);
+            }
+            Transform::ResponseTrailerRemove { name, when } if when.includes(status) => drop(trailers.remove(name)),
+            _ => {}
+        }
+    }
+    (!trailers.is_empty()).then_some(trailers)
+}
+
 impl ResponseCondition {
     fn includes(self, status: StatusCode) -> bool {
         match self {
@@ -312,3 +365,5 @@ fn put(headers: &mut HeaderMap, name: &HeaderName, value: Option<HeaderValue>, w
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod trailer_tests;

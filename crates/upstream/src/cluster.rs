@@ -12,6 +12,7 @@ use super::destination::{Destination, InFlightRequest, UpstreamContext};
 use super::health::DestinationHealth;
 use super::resolver;
 use super::retry_budget::RetryBudget;
+use super::session_affinity::SessionAffinity;
 use super::settings::{self, ActiveHealthCheck, AvailabilityPolicy};
 use super::tls::UpstreamTlsConnector;
 use primitives::clock::monotonic_now;
@@ -23,6 +24,7 @@ pub struct Cluster {
     settings: settings::ClusterSettings,
     members: Vec<ClusterMember>,
     budget: RetryBudget,
+    affinity: Option<SessionAffinity>,
     // Counts choices; `RoundRobin` and the tie-break of `LeastRequests` go by it.
     turn: AtomicUsize,
     /// Number of requests so far; numbers the next [`RequestIdentity`].
@@ -46,6 +48,8 @@ pub struct ClusterMember {
 #[derive(Clone)]
 pub struct ClusterFactory {
     context: UpstreamContext,
+    /// Key of affinity where the settings have none: made once, so that sessions outlast a reload.
+    affinity_key: [u8; 32],
 }
 
 impl Default for ClusterFactory {
@@ -59,6 +63,7 @@ impl ClusterFactory {
     pub fn new(tasks: BackgroundTasks) -> Self {
         Self {
             context: UpstreamContext { tls: UpstreamTlsConnector::new(), resolver: resolver::system_resolver(), tasks },
+            affinity_key: rand::random(),
         }
     }
 
@@ -77,8 +82,8 @@ impl ClusterFactory {
         // One time for all parts: their windows then begin together.
         let now = monotonic_now();
         let member = |member: &settings::DestinationSettings| {
-            let kept = previous.and_then(|previous| previous.unchanged_member(member, &settings.health));
-            kept.cloned().or_else(|| self.member(member, &settings.health, now))
+            let kept = previous.and_then(|previous| previous.unchanged_member(member, settings));
+            kept.cloned().or_else(|| self.member(member, settings, now))
         };
         let mut members: Vec<ClusterMember> = settings.destinations.iter().filter_map(member).collect();
         // `choose_destination` takes the first one for this policy, and the file may list them in any order.
@@ -89,6 +94,7 @@ impl ClusterFactory {
             settings: settings.clone(),
             members,
             budget: RetryBudget::new(now),
+            affinity: settings.affinity.as_ref().map(|it| SessionAffinity::new(it, &settings.id, &self.affinity_key)),
             turn: AtomicUsize::new(0),
             requests: AtomicU64::new(0),
         }
@@ -97,14 +103,15 @@ impl ClusterFactory {
     fn member(
         &self,
         settings: &settings::DestinationSettings,
-        check: &settings::HealthCheckSettings,
+        cluster: &settings::ClusterSettings,
         now: Instant,
     ) -> Option<ClusterMember> {
         let at = |address: &Url| {
             // The health of a probe address is never asked: results of its probes are recorded at the destination
             // itself.
-            let health = DestinationHealth::new(check, now);
-            Destination::new(Arc::clone(&settings.id), address, &self.context, health).map(Arc::new)
+            let health = DestinationHealth::new(&cluster.health, now);
+            Destination::new(Arc::clone(&settings.id), address, cluster.http_version, &self.context, health)
+                .map(Arc::new)
         };
         let destination = at(&settings.address)?;
         let probe = settings.probe.as_ref().and_then(|address| Some((at(address)?, address.clone())));
@@ -123,13 +130,15 @@ impl Cluster {
         &self.settings
     }
 
-    /// Returns the member with these settings under the same health checks.
+    /// Returns the member with these settings in a cluster of the same health checks and HTTP version.
     fn unchanged_member(
         &self,
         wanted: &settings::DestinationSettings,
-        health: &settings::HealthCheckSettings,
+        cluster: &settings::ClusterSettings,
     ) -> Option<&ClusterMember> {
-        let is_configured = self.settings.destinations.contains(wanted) && self.settings.health == *health;
+        let is_configured = self.settings.destinations.contains(wanted)
+            && self.settings.health == cluster.health
+            && self.settings.http_version == cluster.http_version;
         self.members.iter().find(|member| is_configured && *member.destination.id() == wanted.id)
     }
 
@@ -190,6 +199,28 @@ impl Cluster {
             })
     }
 
+    /// Returns the affinity of sessions, if the cluster has any.
+    pub fn affinity(&self) -> Option<&SessionAffinity> {
+        self.affinity.as_ref()
+    }
+
+    /// Chooses the destination `id` for `request` at `now`, as [`Cluster::pick`] does; `None` where it is not there, or not
+    /// available while another one is.
+    pub fn pick_destination(
+        &self,
+        id: &str,
+        request: RequestIdentity,
+        now: Instant,
+    ) -> Option<(&ClusterMember, InFlightRequest)> {
+        let member = self.members.iter().find(|member| **member.destination.id() == *id)?;
+        let in_flight = member.destination.enter(request, now).or_else(|| {
+            let panics = self.settings.health.available == AvailabilityPolicy::HealthyOrPanic;
+            let is_last = || !self.members.iter().any(|it| it.destination.health().is_available(request, now));
+            (panics && is_last()).then(|| member.destination.enter_unconditionally(request))
+        });
+        in_flight.map(|in_flight| (member, in_flight))
+    }
+
     /// Chooses one of `candidates` by the policy, until `enter` lets the request in; `None` where no candidate does.
     fn choose<'a>(
         &'a self,
@@ -229,6 +260,8 @@ mod tests {
             load_balancing: LoadBalancing::FirstAlphabetical,
             destinations: ids.iter().map(destination).collect(),
             health: settings::HealthCheckSettings { available, ..settings::HealthCheckSettings::default() },
+            http_version: settings::UpstreamHttpVersion::default(),
+            affinity: None,
         })
     }
 

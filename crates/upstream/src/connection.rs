@@ -18,6 +18,7 @@ use tokio_rustls::client::TlsStream;
 use super::body_reader::{BodyFraming, BodyReader};
 use super::destination::Destination;
 use super::response_head::{framing, read_head};
+use super::tls::has_chosen_http2;
 
 /// Bytes of the first read: enough for a response head and a small body.
 const HEAD_BUFFER: usize = 8 * 1024;
@@ -61,6 +62,14 @@ pub enum UpstreamStream {
 }
 
 impl UpstreamStream {
+    /// Returns true where HTTP/2 was chosen in the TLS handshake.
+    pub(super) fn has_chosen_http2(&self) -> bool {
+        match self {
+            Self::Plain(_) => false,
+            Self::Tls(stream) => has_chosen_http2(stream),
+        }
+    }
+
     /// Reads once and appends to `buffer`; returns the number of bytes, 0 at the end of the stream.
     pub(super) async fn read(&mut self, buffer: &mut Vec<u8>) -> io::Result<usize> {
         match self {

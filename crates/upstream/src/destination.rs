@@ -18,6 +18,7 @@ use super::health::DestinationHealth;
 use super::http_client::HttpPool;
 use super::idle_connections::IdleConnections;
 use super::resolver::{CachedAddresses, Resolver};
+use super::settings::UpstreamHttpVersion;
 use super::splice::SplicePipes;
 use super::tls::UpstreamTlsConnector;
 use primitives::lifecycle::BackgroundTasks;
@@ -62,6 +63,7 @@ pub struct Destination {
     host: String,
     address: DestinationAddress,
     tls: Option<UpstreamTlsConnector>,
+    http_version: UpstreamHttpVersion,
     idle: IdleConnections,
     buffers: BufferPool,
     pipes: SplicePipes,
@@ -75,7 +77,13 @@ pub struct Destination {
 impl Destination {
     /// Creates the server that scheme, host and port of `address` name. Returns `None` where the host is missing or no
     /// port is known.
-    pub fn new(id: Arc<str>, address: &Url, context: &UpstreamContext, health: DestinationHealth) -> Option<Self> {
+    pub fn new(
+        id: Arc<str>,
+        address: &Url,
+        http_version: UpstreamHttpVersion,
+        context: &UpstreamContext,
+        health: DestinationHealth,
+    ) -> Option<Self> {
         let (host, port) = (address.host()?, address.port_or_known_default()?);
         let way = match &host {
             Host::Domain(name) => {
@@ -89,6 +97,7 @@ impl Destination {
             host: host.to_string(),
             address: way,
             tls: (address.scheme() == "https").then(|| context.tls.clone()),
+            http_version,
             idle: IdleConnections::new(context.tasks.clone()),
             buffers: BufferPool::default(),
             pipes: SplicePipes::default(),
@@ -107,6 +116,11 @@ impl Destination {
     /// Returns true if connections to it use TLS (scheme `https`).
     pub fn is_tls(&self) -> bool {
         self.tls.is_some()
+    }
+
+    /// Returns the HTTP version of requests of plain routes.
+    pub fn http_version(&self) -> UpstreamHttpVersion {
+        self.http_version
     }
 
     /// Returns the host, which is also the name that its certificate must carry.
@@ -179,22 +193,26 @@ impl Destination {
 
     /// Makes a new connection within `limit`, TLS included.
     pub async fn new_connection(self: &Arc<Self>, limit: Duration) -> Result<UpstreamConnection, ConnectError> {
-        let io = self.open(limit).await?;
+        let io = self.open(limit, UpstreamHttpVersion::Http1).await?;
         Ok(UpstreamConnection::new(io, Arc::clone(self), false))
     }
 
-    /// Opens a new byte stream within `limit`, TLS included.
-    pub(super) async fn open(&self, limit: Duration) -> Result<UpstreamStream, ConnectError> {
+    /// Opens a new byte stream for `version` within `limit`, TLS included.
+    pub(super) async fn open(
+        &self,
+        limit: Duration,
+        version: UpstreamHttpVersion,
+    ) -> Result<UpstreamStream, ConnectError> {
         // Boxed: most requests find an idle connection, and their futures should not hold room for a handshake.
-        timeout(limit, Box::pin(self.connect(limit))).await.map_err(|_| ConnectError::Timeout)?
+        timeout(limit, Box::pin(self.connect(limit, version))).await.map_err(|_| ConnectError::Timeout)?
     }
 
-    async fn connect(&self, limit: Duration) -> Result<UpstreamStream, ConnectError> {
+    async fn connect(&self, limit: Duration, version: UpstreamHttpVersion) -> Result<UpstreamStream, ConnectError> {
         // Addresses are tried in order; the error of the last one is reported.
         let mut refused = None;
         for address in self.addresses(limit).await?.iter() {
             match TcpStream::connect(*address).await {
-                Ok(stream) => return self.secure(stream).await,
+                Ok(stream) => return self.secure(stream, version).await,
                 Err(error) => refused = Some(error),
             }
         }
@@ -202,14 +220,14 @@ impl Destination {
         Err(ConnectError::Refused(refused.unwrap_or_else(|| io::ErrorKind::AddrNotAvailable.into())))
     }
 
-    async fn secure(&self, stream: TcpStream) -> Result<UpstreamStream, ConnectError> {
+    async fn secure(&self, stream: TcpStream, version: UpstreamHttpVersion) -> Result<UpstreamStream, ConnectError> {
         // A request head is one small write: Nagle's algorithm could hold it back until the last segment is
         // acknowledged.
         stream.set_nodelay(true).map_err(ConnectError::Refused)?;
         match &self.tls {
             None => Ok(UpstreamStream::Plain(stream)),
             Some(connector) => {
-                let secured = connector.connect(&self.host, stream).await.map_err(ConnectError::Tls)?;
+                let secured = connector.connect(&self.host, stream, version).await.map_err(ConnectError::Tls)?;
                 // Boxed: the TLS state is much larger than a plain socket, and would make every stream as large.
                 Ok(UpstreamStream::Tls(Box::new(secured)))
             }

@@ -1,5 +1,5 @@
 //! Requests with any method and body, for plain routes: hyper's HTTP/1.1 client with a pool of idle connections for
-//! each thread. Objects use [`super::connection`] instead, which moves bodies without handing them out.
+//! each thread, and its HTTP/2 client with one connection of each thread for all its requests. Objects use [`super::connection`] instead, which moves bodies without handing them out.
 
 use std::io;
 use std::pin::Pin;
@@ -10,11 +10,13 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures::FutureExt as _;
-use http::{HeaderMap, Request, Response};
+use http::uri::{Authority, Scheme};
+use http::{HeaderMap, HeaderName, Request, Response, Uri, Version, header};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{Builder, SendRequest};
-use hyper_util::rt::TokioIo;
+use hyper::client::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use parking_lot::Mutex;
 use thread_local::ThreadLocal;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -22,6 +24,7 @@ use tokio::sync::mpsc;
 
 use super::connection::UpstreamStream;
 use super::destination::{ConnectError, Destination};
+use super::settings::UpstreamHttpVersion;
 use primitives::clock::monotonic_now;
 
 /// Most idle connections kept for each thread.
@@ -38,11 +41,20 @@ const MAX_BEFORE_ANSWER: usize = 4 * MAX_BUFFER;
 /// Allowance without a bound, while no response head is waited for.
 const UNBOUNDED: usize = usize::MAX;
 
+/// Bytes that an HTTP/2 server may send ahead of their reader, on a stream and on a connection.
+const STREAM_WINDOW: u32 = 1 << 20;
+const CONNECTION_WINDOW: u32 = 4 << 20;
+/// Time without a frame after which an HTTP/2 connection is asked for a sign of life, and time for the answer.
+const PING_INTERVAL: Duration = Duration::from_secs(20);
+const PING_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// Pool of idle connections. Each thread has its own, because the runtime of the thread that made a connection drives
 /// it.
 #[derive(Default)]
 pub struct HttpPool {
     idle: ThreadLocal<Mutex<Vec<IdleHttpConnection>>>,
+    /// The HTTP/2 connection that all requests of a thread share.
+    shared: ThreadLocal<Mutex<Option<http2::SendRequest<RequestBody>>>>,
 }
 
 struct IdleHttpConnection {
@@ -54,47 +66,109 @@ struct IdleHttpConnection {
 /// A connection on which one request can be sent. [`HttpConnection::keep`] returns it to the pool after the end of the
 /// response.
 pub struct HttpConnection {
-    sender: SendRequest<RequestBody>,
-    /// Bytes that the server may still send before the response head is complete.
-    allowance: Arc<AtomicUsize>,
+    sender: RequestSender,
     destination: Arc<Destination>,
     /// True if the connection had served before: the server may have closed it for idleness.
     pub is_reused: bool,
 }
 
+enum RequestSender {
+    /// HTTP/1.1.
+    Http1 {
+        sender: SendRequest<RequestBody>,
+        /// Bytes that the server may still send before the response head is complete.
+        allowance: Arc<AtomicUsize>,
+    },
+    /// HTTP/2.
+    Http2(http2::SendRequest<RequestBody>),
+}
+
 impl HttpConnection {
-    /// Returns an idle connection that is still open, or makes a new one within `limit`, TLS included.
-    pub async fn idle_or_new(destination: &Arc<Destination>, limit: Duration) -> Result<Self, ConnectError> {
-        while let Some((mut sender, allowance)) = destination.http_pool().take() {
+    /// Returns a connection for `version` that is still open, or makes a new one within `limit`, TLS included.
+    pub async fn idle_or_new(
+        destination: &Arc<Destination>,
+        version: UpstreamHttpVersion,
+        limit: Duration,
+    ) -> Result<Self, ConnectError> {
+        let shared = if version == UpstreamHttpVersion::Http1 { None } else { destination.http_pool().shared() };
+        if let Some(sender) = shared {
+            let sender = RequestSender::Http2(sender);
+            return Ok(Self { sender, destination: Arc::clone(destination), is_reused: true });
+        }
+        while version != UpstreamHttpVersion::Http2
+            && let Some((mut sender, allowance)) = destination.http_pool().take()
+        {
             // A connection that is still busy with its last request is dropped, not waited for.
             if sender.ready().now_or_never().is_some_and(|ready| ready.is_ok()) {
-                return Ok(Self { sender, allowance, destination: Arc::clone(destination), is_reused: true });
+                let sender = RequestSender::Http1 { sender, allowance };
+                return Ok(Self { sender, destination: Arc::clone(destination), is_reused: true });
             }
         }
-        Self::new(destination, limit).await
+        Self::new(destination, version, limit).await
     }
 
-    /// Makes a new connection within `limit`, TLS included.
-    pub async fn new(destination: &Arc<Destination>, limit: Duration) -> Result<Self, ConnectError> {
+    /// Makes a new connection for `version` within `limit`, TLS included.
+    pub async fn new(
+        destination: &Arc<Destination>,
+        version: UpstreamHttpVersion,
+        limit: Duration,
+    ) -> Result<Self, ConnectError> {
+        let stream = destination.open(limit, version).await?;
+        let is_known = version == UpstreamHttpVersion::Http2 && !destination.is_tls();
+        let sender = match is_known || stream.has_chosen_http2() {
+            true => RequestSender::Http2(Self::http2(destination, stream).await?),
+            false => Self::http1(stream).await?,
+        };
+        Ok(Self { sender, destination: Arc::clone(destination), is_reused: false })
+    }
+
+    async fn http2(
+        destination: &Destination,
+        stream: UpstreamStream,
+    ) -> Result<http2::SendRequest<RequestBody>, ConnectError> {
+        let mut builder = http2::Builder::new(TokioExecutor::new());
+        builder
+            .timer(TokioTimer::new())
+            .max_header_list_size(MAX_BUFFER as u32)
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
+            .keep_alive_interval(PING_INTERVAL)
+            .keep_alive_timeout(PING_TIMEOUT);
+        let shaken = builder.handshake(TokioIo::new(stream)).await;
+        let (sender, connection) = shaken.map_err(|error| ConnectError::Refused(io::Error::other(error)))?;
+        drive_connection(connection);
+        destination.http_pool().share(sender.clone());
+        Ok(sender)
+    }
+
+    async fn http1(stream: UpstreamStream) -> Result<RequestSender, ConnectError> {
         let allowance = Arc::new(AtomicUsize::new(UNBOUNDED));
-        let io = BoundedStream { stream: destination.open(limit).await?, allowance: Arc::clone(&allowance) };
+        let io = BoundedStream { stream, allowance: Arc::clone(&allowance) };
         let mut builder = Builder::new();
         builder.max_headers(MAX_HEADERS).max_buf_size(MAX_BUFFER);
         let shaken = builder.handshake(TokioIo::new(io)).await;
         let (sender, connection) = shaken.map_err(|error| ConnectError::Refused(io::Error::other(error)))?;
         // Upgrades (101), such as WebSocket, take the connection over.
         drive_connection(connection.with_upgrades());
-        Ok(Self { sender, allowance, destination: Arc::clone(destination), is_reused: false })
+        Ok(RequestSender::Http1 { sender, allowance })
     }
 
     /// Sends `request`, whose target must be a path and which must have a `Host`, and waits for the response head.
     /// Dropping the future before that closes the connection. [`SendError::is_unsent`] says whether it is safe to send
     /// the request again.
     pub async fn send(&mut self, request: Request<RequestBody>) -> Result<Response<Incoming>, SendError> {
-        self.allowance.store(MAX_BEFORE_ANSWER, Ordering::Relaxed);
-        let answer = self.sender.try_send_request(request).await;
-        // The body is not bounded: its reader slows the server down by itself.
-        self.allowance.store(UNBOUNDED, Ordering::Relaxed);
+        let answer = match &mut self.sender {
+            RequestSender::Http1 { sender, allowance } => {
+                allowance.store(MAX_BEFORE_ANSWER, Ordering::Relaxed);
+                let answer = sender.try_send_request(request).await;
+                // The body is not bounded: its reader slows the server down by itself.
+                allowance.store(UNBOUNDED, Ordering::Relaxed);
+                answer
+            }
+            RequestSender::Http2(sender) => {
+                sender.try_send_request(into_http2(request, self.destination.is_tls())).await
+            }
+        };
         answer.map_err(|mut error| {
             let is_unsent = error.take_message().is_some();
             SendError { source: error.into_error(), is_unsent }
@@ -103,8 +177,33 @@ impl HttpConnection {
 
     /// Returns the connection to the pool. Needs the response to be read to its end.
     pub fn keep(self) {
-        self.destination.http_pool().put(self.sender, self.allowance);
+        if let RequestSender::Http1 { sender, allowance } = self.sender {
+            self.destination.http_pool().put(sender, allowance);
+        }
     }
+}
+
+/// Turns a request of HTTP/1.1 into one of HTTP/2: the host becomes the authority, and what is about the connection goes (RFC 9113
+/// §8.2.2, §8.3.1).
+fn into_http2(mut request: Request<RequestBody>, is_tls: bool) -> Request<RequestBody> {
+    const OF_CONNECTION: [HeaderName; 5] = [
+        header::CONNECTION,
+        header::TRANSFER_ENCODING,
+        header::UPGRADE,
+        HeaderName::from_static("keep-alive"),
+        HeaderName::from_static("proxy-connection"),
+    ];
+    let host = request.headers_mut().remove(header::HOST);
+    for name in OF_CONNECTION {
+        request.headers_mut().remove(name);
+    }
+    let mut parts = std::mem::take(request.uri_mut()).into_parts();
+    parts.scheme = Some(if is_tls { Scheme::HTTPS } else { Scheme::HTTP });
+    parts.authority = host.and_then(|host| Authority::try_from(host.as_bytes()).ok());
+    // A host that is no authority leaves a target that hyper refuses to send.
+    *request.uri_mut() = Uri::from_parts(parts).unwrap_or_default();
+    *request.version_mut() = Version::HTTP_2;
+    request
 }
 
 /// A stream from which only `allowance` bytes can be read; then a read fails. hyper alone would read interim responses
@@ -179,6 +278,16 @@ fn drive_connection(connection: impl Future<Output = hyper::Result<()>> + Send +
 }
 
 impl HttpPool {
+    /// Returns the HTTP/2 connection of this thread, if it is open.
+    fn shared(&self) -> Option<http2::SendRequest<RequestBody>> {
+        self.shared.get_or_default().lock().clone().filter(|sender| !sender.is_closed())
+    }
+
+    /// Has the requests of this thread that come next sent over `sender`.
+    fn share(&self, sender: http2::SendRequest<RequestBody>) {
+        *self.shared.get_or_default().lock() = Some(sender);
+    }
+
     fn take(&self) -> Option<(SendRequest<RequestBody>, Arc<AtomicUsize>)> {
         let mut idle = self.idle.get_or_default().lock();
         while let Some(candidate) = idle.pop() {

@@ -16,6 +16,7 @@ pub mod probe;
 mod resolver;
 mod response_head;
 pub mod retry_budget;
+pub mod session_affinity;
 pub mod settings;
 mod sliding_window;
 mod splice;

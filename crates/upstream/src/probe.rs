@@ -107,6 +107,8 @@ mod tests {
                 probe,
             }],
             health: settings::HealthCheckSettings { active, ..settings::HealthCheckSettings::default() },
+            http_version: settings::UpstreamHttpVersion::default(),
+            affinity: None,
         })
     }
 

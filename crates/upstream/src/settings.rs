@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use url::Url;
 
+use super::session_affinity::SessionAffinitySettings;
 use routing::load_balancing::LoadBalancing;
 
 /// Settings of a cluster: a named set of destinations.
@@ -18,6 +19,10 @@ pub struct ClusterSettings {
     pub destinations: Vec<DestinationSettings>,
     /// Checks that take a destination out of use.
     pub health: HealthCheckSettings,
+    /// HTTP version of requests of plain routes.
+    pub http_version: UpstreamHttpVersion,
+    /// Affinity of sessions to destinations; `None`: each request is for itself.
+    pub affinity: Option<SessionAffinitySettings>,
 }
 
 impl ClusterSettings {
@@ -29,6 +34,8 @@ impl ClusterSettings {
             load_balancing: LoadBalancing::FirstAlphabetical,
             destinations: vec![destination],
             health: HealthCheckSettings::default(),
+            http_version: UpstreamHttpVersion::default(),
+            affinity: None,
         }
     }
 }
@@ -44,6 +51,19 @@ pub struct DestinationSettings {
     pub host: Option<String>,
     /// Address that probes go to instead of `address`.
     pub probe: Option<Url>,
+}
+
+/// HTTP version toward destinations (`HttpRequest.Version` and `VersionPolicy`). Objects are always fetched by HTTP/1.1, and so are
+/// connections that become another protocol.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum UpstreamHttpVersion {
+    /// HTTP/1.1.
+    #[default]
+    Http1,
+    /// HTTP/2 where the destination chooses it in the TLS handshake (ALPN), else HTTP/1.1.
+    Negotiated,
+    /// HTTP/2: by ALPN over TLS, by prior knowledge without (RFC 9113 §3.3).
+    Http2,
 }
 
 /// Health checks of a cluster (`HealthCheck`). The circuit breaker works beside them and cannot be switched off.

@@ -3,8 +3,8 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::NamedEntries;
 use super::health::HealthCheck;
+use super::{NamedEntries, SessionAffinity};
 use crate::config::value::{ConfigFlag, ConfigText, ScalarText, TimeSpan};
 
 /// A set of servers that give the same answers.
@@ -17,6 +17,8 @@ pub struct Cluster {
     /// How one is chosen. Default: `PowerOfTwoChoices`.
     #[serde(default)]
     pub load_balancing_policy: LoadBalancingPolicy,
+    /// How the requests of a session go to one server. Default: each request is for itself.
+    pub session_affinity: Option<SessionAffinity>,
     /// How Tidegate connects.
     #[serde(default, rename = "HttpClient")]
     pub _http_client: HttpClient,
@@ -73,6 +75,9 @@ pub struct HttpClient {
     /// Accepted and without effect: header bytes go through unchanged.
     #[serde(rename = "ResponseHeaderEncoding")]
     pub _response_header_encoding: Option<HeaderEncoding>,
+    /// Accepted and without effect: each thread has an HTTP/2 connection of its own.
+    #[serde(rename = "EnableMultipleHttp2Connections")]
+    pub _enable_multiple_http2_connections: Option<ConfigFlag>,
 }
 
 /// Encodings that pass header bytes through.
@@ -91,9 +96,11 @@ pub enum HeaderEncoding {
 pub struct HttpRequest {
     /// Between two signs of life of the upstream; for routes without a timeout of their own. Default: the route's.
     pub activity_timeout: Option<TimeSpan>,
-    /// HTTP version. Requests go out as HTTP/1.1: `1.1`, or a higher one with `RequestVersionOrLower`.
+    /// HTTP version of requests of plain routes: `1.1`, `2`, or `3` with `RequestVersionOrLower`. Default: `1.1`; with another
+    /// `VersionPolicy` `2`, as in YARP.
     pub version: Option<ScalarText>,
-    /// What may be used in place of `Version`. Default: `RequestVersionOrLower`.
+    /// What may be used in place of `Version`. HTTP/2 is agreed on in the TLS handshake; without TLS it is used where nothing
+    /// lower may be. Default: `RequestVersionOrLower`.
     #[serde(default)]
     pub version_policy: VersionPolicy,
     /// Only `false`: answers are never buffered.

@@ -2,6 +2,7 @@
 //! descriptions in the JSON Schema and in `docs/configuration.md`.
 
 mod access;
+mod affinity;
 mod api;
 mod cache;
 mod channels;
@@ -33,6 +34,9 @@ use serde::Deserialize;
 
 pub use access::{
     AccessService, Auth, AuthorizationPolicy, CorsPolicy, Issuer, OnFailure, PathToken, Policies, Rule, TimeoutPolicy,
+};
+pub use affinity::{
+    AffinityCookie, AffinityFailurePolicy, AffinityPolicy, CookieSecurePolicy, SameSite, SessionAffinity,
 };
 pub use api::Api;
 pub use cache::{Cache, OutputCachePolicy};
@@ -126,6 +130,9 @@ pub struct ConfigFile {
 #[derive(Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "PascalCase")]
 pub struct ReverseProxy {
+    /// `AuthorizationPolicy` of the routes that say none: `Anonymous`, as in YARP, `Default`, or a name in
+    /// `Policies.Authorization`. Default: `Default` where `Auth.Jwt` is configured; otherwise each route must say.
+    pub default_authorization_policy: Option<String>,
     /// The routes, by id. Their order in the file means nothing.
     #[serde(default)]
     pub routes: NamedEntries<Route>,

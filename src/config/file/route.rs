@@ -19,8 +19,8 @@ pub struct Route {
     pub order: Option<i32>,
     /// Which requests; `Path` or `Hosts` is needed.
     pub r#match: Match,
-    /// `Anonymous`, `Default` (a valid token), or a name in `Policies.Authorization`. Default: `Default` where `Auth.Jwt`
-    /// is configured; otherwise it must be said.
+    /// `Anonymous`, `Default` (a valid token), or a name in `Policies.Authorization`. Default:
+    /// `ReverseProxy.DefaultAuthorizationPolicy`.
     pub authorization_policy: Option<String>,
     /// Whether who may not have it is told 404 in place of 403. Default: a policy's refusal is 403, the store's is 404.
     pub hide_existence: Option<bool>,

@@ -74,6 +74,15 @@ pub struct Transform {
     /// Only these response headers are copied: `Content-Type;ETag`.
     pub response_headers_allowed: Option<String>,
 
+    /// Whether response trailers are copied. Default: `true`.
+    pub response_trailers_copy: Option<ConfigFlag>,
+    /// Response trailer of this name, with `Set` or `Append`, the value, and `When`.
+    pub response_trailer: Option<String>,
+    /// Removes the response trailer of this name, with `When`.
+    pub response_trailer_remove: Option<String>,
+    /// Only these response trailers are copied: `grpc-status;grpc-message`.
+    pub response_trailers_allowed: Option<String>,
+
     /// The value that replaces what is there.
     #[schemars(extend("writeOnly" = true))]
     pub set: Option<String>,

@@ -3,6 +3,7 @@
 //! neighbours still run.
 
 mod acme;
+mod affinity;
 mod auth;
 mod cache;
 mod channels;

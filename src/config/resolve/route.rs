@@ -53,6 +53,10 @@ impl RouteScope<'_> {
 /// Returns the table of the enabled routes; disabled ones are checked all the same.
 pub fn routes(at: &ConfigLocation<'_>, scope: &RouteScope<'_>) -> Option<RouteTable<Arc<RouteSettings>>> {
     let raw = &scope.file.reverse_proxy.routes;
+    if let Some(name) = &scope.file.reverse_proxy.default_authorization_policy {
+        // Once here, and not for each route that it holds for.
+        is_usable_policy(&at.root("ReverseProxy").key("DefaultAuthorizationPolicy"), name, scope);
+    }
     let entries = at.all(raw, |at, id, raw| route(at, id, raw, scope));
     let shares = scope.file.share.as_ref().is_some_and(|share| share.enabled.is_none_or(|flag| flag.0));
     let has_films = scope.file.vod.as_ref().is_some_and(|vod| vod.enabled.is_none_or(|flag| flag.0));
@@ -255,25 +259,21 @@ fn authorization(
     let policies = scope.policies;
     let jwt = at.root("Auth").names().contains(&"Jwt");
     let own = at.key("AuthorizationPolicy");
-    // Without issuers there is no safe default: an open route must say so.
-    let Some(name) = raw.authorization_policy.as_deref().or(jwt.then_some("Default")) else {
+    let common = scope.file.reverse_proxy.default_authorization_policy.as_deref();
+    // Without issuers there is no safe default: open routes must be said to be so.
+    let Some(name) = raw.authorization_policy.as_deref().or(common).or(jwt.then_some("Default")) else {
         let problem = ConfigProblem::new("nothing says who may use this route").expected("`AuthorizationPolicy`");
-        at.report(
-            problem.help("write `AuthorizationPolicy: Anonymous` to open it to everybody, or configure `Auth.Jwt`"),
-        );
+        at.report(problem.help(
+            "write `AuthorizationPolicy: Anonymous` to open it to everybody, configure `Auth.Jwt`, or write what holds for all \
+             such routes in `ReverseProxy.DefaultAuthorizationPolicy`: YARP's own default is `Anonymous`",
+        ));
         return None;
     };
+    if raw.authorization_policy.is_some() && !is_usable_policy(&own, name, scope) {
+        return None;
+    }
     if name == "Anonymous" {
         return Some(AuthorizationSettings::Anonymous);
-    }
-    let defined = at.root("Policies").key("Authorization");
-    if name != "Default" && !own.known(name, &defined, &["Default", "Anonymous"]) {
-        return None;
-    }
-    if !jwt && !listener::authenticates(&scope.file.server) {
-        let problem = ConfigProblem::new(format!("`{name}` asks for a token, and no issuer of tokens is configured"));
-        own.report(problem.help("configure `Auth.Jwt`, or write `Anonymous`"));
-        return None;
     }
     if name == "Default" {
         let claims = Arc::new(ClaimsPolicy { name: name.into(), rules: Vec::new() });
@@ -291,6 +291,23 @@ fn authorization(
     }
     let (claims, track_access) = (Arc::clone(&policy.policy), policy.track_access.clone());
     Some(AuthorizationSettings::Policy { claims, track_access })
+}
+
+/// Returns true where the authorization policy `name` can be asked for; otherwise reports it at `at`.
+fn is_usable_policy(at: &ConfigLocation<'_>, name: &str, scope: &RouteScope<'_>) -> bool {
+    if name == "Anonymous" {
+        return true;
+    }
+    let defined = at.root("Policies").key("Authorization");
+    if name != "Default" && !at.known(name, &defined, &["Default", "Anonymous"]) {
+        return false;
+    }
+    let has_issuer = at.root("Auth").names().contains(&"Jwt") || listener::authenticates(&scope.file.server);
+    if !has_issuer {
+        let problem = ConfigProblem::new(format!("`{name}` asks for a token, and no issuer of tokens is configured"));
+        at.report(problem.help("configure `Auth.Jwt`, or write `Anonymous`"));
+    }
+    has_issuer
 }
 
 /// Resolves the CORS policy `name` at `at`; `Some(None)` is none.

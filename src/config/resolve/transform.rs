@@ -37,6 +37,10 @@ const KINDS: &[(&str, &[&str], &[&str])] = &[
     ("ResponseHeader", &["Set", "Append"], &["When"]),
     ("ResponseHeaderRemove", &[], &["When"]),
     ("ResponseHeadersAllowed", &[], &[]),
+    ("ResponseTrailersCopy", &[], &[]),
+    ("ResponseTrailer", &["Set", "Append"], &["When"]),
+    ("ResponseTrailerRemove", &[], &["When"]),
+    ("ResponseTrailersAllowed", &[], &[]),
 ];
 
 /// Resolves a transform of a plain route. `captured` are the names that the path captures, if known.
@@ -45,7 +49,8 @@ pub fn transform(at: &ConfigLocation<'_>, raw: &file::Transform, captured: Optio
     path(at, raw, captured)
         .or_else(|| query(at, raw, captured))
         .or_else(|| request(at, raw, captured))
-        .or_else(|| response(at, raw))?
+        .or_else(|| response(at, raw))
+        .or_else(|| trailers(at, raw))?
 }
 
 /// Checks a transform of an object route besides `PresignedUrl`: only those that change nothing are accepted.
@@ -209,12 +214,57 @@ fn request(at: &ConfigLocation<'_>, raw: &file::Transform, captured: Option<&[&s
         .or_else(|| raw.request_header_original_host.map(|flag| Some(Transform::RequestHeaderOriginalHost(flag.0))))
 }
 
-fn response(at: &ConfigLocation<'_>, raw: &file::Transform) -> TransformMatch {
-    let when = match raw.when.unwrap_or_default() {
+fn condition(raw: &file::Transform) -> ResponseCondition {
+    match raw.when.unwrap_or_default() {
         file::When::Success => ResponseCondition::Success,
         file::When::Failure => ResponseCondition::Failure,
         file::When::Always => ResponseCondition::Always,
-    };
+    }
+}
+
+fn trailers(at: &ConfigLocation<'_>, raw: &file::Transform) -> TransformMatch {
+    let when = condition(raw);
+    if let Some(name) = &raw.response_trailer {
+        let (write, value, place) = written(at, raw)?;
+        let (name, value) = (trailer(&at.key("ResponseTrailer"), name), header_value(&place, &value));
+        return Some(name.zip(value).map(|(name, value)| Transform::ResponseTrailer { name, value, write, when }));
+    }
+    if let Some(name) = &raw.response_trailer_remove {
+        let name = header(&at.key("ResponseTrailerRemove"), name);
+        return Some(name.map(|name| Transform::ResponseTrailerRemove { name, when }));
+    }
+    if let Some(names) = &raw.response_trailers_allowed {
+        return Some(headers(&at.key("ResponseTrailersAllowed"), names).map(Transform::ResponseTrailersAllowed));
+    }
+    raw.response_trailers_copy.map(|flag| Some(Transform::ResponseTrailersCopy(flag.0)))
+}
+
+/// Parses the name of a field that may stand behind a body (RFC 9110 §6.5.1).
+fn trailer(at: &ConfigLocation<'_>, name: &str) -> Option<HeaderName> {
+    const HEAD_ONLY: [&str; 10] = [
+        "connection",
+        "content-encoding",
+        "content-length",
+        "content-range",
+        "content-type",
+        "host",
+        "set-cookie",
+        "te",
+        "transfer-encoding",
+        "upgrade",
+    ];
+    let name = header(at, name)?;
+    let may_follow = !HEAD_ONLY.contains(&name.as_str());
+    if !may_follow {
+        at.report(
+            ConfigProblem::new(format!("`{name}` cannot stand behind a body")).expected("a field that only adds to it"),
+        );
+    }
+    may_follow.then_some(name)
+}
+
+fn response(at: &ConfigLocation<'_>, raw: &file::Transform) -> TransformMatch {
+    let when = condition(raw);
     if let Some(name) = &raw.response_header {
         let (write, value, place) = written(at, raw)?;
         let (name, value) = (header(&at.key("ResponseHeader"), name), header_value(&place, &value));

@@ -1,10 +1,12 @@
 //! Whole files in, settings or reports out: the shipped ones, the wrong ones, routes, and what must never be shown.
 
+mod convert;
 mod films;
 mod fuzz;
 mod routes;
 mod shipped;
 mod texts;
+mod yarp;
 
 use std::fs;
 use std::path::{Path, PathBuf};

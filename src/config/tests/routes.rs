@@ -191,6 +191,10 @@ fn every_transform_of_yarp_is_read() {
         "{ ResponseHeader: X-A, Append: b, When: Always }",
         "{ ResponseHeaderRemove: Server, When: Failure }",
         "ResponseHeadersAllowed: Content-Type",
+        "ResponseTrailersCopy: \"false\"",
+        "{ ResponseTrailer: X-A, Append: b, When: Always }",
+        "{ ResponseTrailerRemove: X-B, When: Failure }",
+        "ResponseTrailersAllowed: grpc-status;grpc-message",
     ];
     let list: String = transforms.iter().map(|transform| format!("\n  - {transform}")).collect();
     let settings =

@@ -5,6 +5,7 @@ pub mod authorization;
 mod film_requests;
 pub mod rate_limit;
 pub mod route_guards;
+pub mod route_warnings;
 
 use std::borrow::Cow;
 use std::sync::Arc;

@@ -1,6 +1,8 @@
 //! The answer of a server on its way to the client: its head with the transforms applied and the framing of this
 //! connection, then its body as it comes, then its trailers.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use futures::FutureExt;
 use http::{HeaderMap, Method, StatusCode, header};
@@ -18,7 +20,7 @@ use crate::proxy::respond;
 use http_semantics::headers::strip_hop_by_hop;
 use http_server::{Downstream, DownstreamError};
 use primitives::clock::monotonic_now;
-use routing::transform::apply_response;
+use routing::transform::{apply_response, apply_trailers};
 use upstream::error::UpstreamError;
 
 /// Passes the answer on.
@@ -29,12 +31,16 @@ pub async fn serve(
     answered: UpstreamAnswer,
     upload: &mut RequestBodyUpload<'_>,
 ) -> Result<(), DownstreamError> {
-    let UpstreamAnswer { response, connection, in_flight } = answered;
+    let session = answered.is_new_session.then(|| Arc::clone(answered.in_flight.destination()));
+    let UpstreamAnswer { response, connection, in_flight, .. } = answered;
     let (parts, mut body) = response.into_parts();
     let is_head = downstream.request().method == Method::HEAD;
+    // An answer that ends with its head, as gRPC's failures do, says everything there.
+    let is_over = body.is_end_stream();
     let mut headers = parts.headers;
     frame(is_head, parts.status, &mut headers, &body);
     transform_head(forwarding, parts.status, &mut headers);
+    write_session(downstream, ctx, forwarding, session.as_deref(), &mut headers);
     if upload.is_unwanted() {
         // A client that is answered before it has sent everything need not send the rest.
         downstream.close_after();
@@ -47,7 +53,8 @@ pub async fn serve(
             if !relay.upload.is_over() {
                 downstream.close_after();
             }
-            downstream.end(relay.trailers).await?;
+            let transforms = if is_over { &[][..] } else { forwarding.handler.transforms.as_slice() };
+            downstream.end(apply_trailers(transforms, parts.status, relay.trailers)).await?;
             if !relay.upload.is_over() {
                 // Closing on bytes that nobody has read would reset the connection, and the answer with it.
                 downstream.drain().await;
@@ -74,6 +81,19 @@ pub fn transform_head(forwarding: &Forwarding<'_>, status: StatusCode, headers: 
     }
     // It would send clients past the proxy.
     headers.remove(header::ALT_SVC);
+}
+
+/// Tells the client which destination has its session from now on; `None` where it knows.
+pub fn write_session(
+    downstream: &impl Downstream,
+    ctx: &RequestContext,
+    forwarding: &Forwarding<'_>,
+    destination: Option<&str>,
+    headers: &mut HeaderMap,
+) {
+    if let Some((affinity, destination)) = forwarding.handler.cluster.affinity().zip(destination) {
+        affinity.write(headers, destination, downstream.is_tls(), ctx.runtime.process.clock.now());
+    }
 }
 
 /// The length of the body as it was found, in place of what was said of it.

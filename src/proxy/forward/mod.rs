@@ -1,6 +1,7 @@
 //! Plain routes: a request goes to a server of the route's cluster, and its answer comes back, with YARP's transforms.
 //! Framing, trailers and interim answers are ours in both directions (RFC 9110 §6, §7, §15.2; RFC 9112 §6).
 
+mod affinity;
 mod answer;
 pub mod request;
 mod tunnel;
@@ -12,6 +13,7 @@ use http::{HeaderMap, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 use tokio::sync::mpsc;
 
+use self::affinity::RequestSession;
 use self::upload::RequestBodyUpload;
 use super::context::RequestContext;
 use super::failure::ProxyFailure;
@@ -23,6 +25,7 @@ use upstream::circuit_breaker::FailureKind;
 use upstream::cluster::{Cluster, ClusterMember};
 use upstream::destination::{ConnectError, InFlightRequest};
 use upstream::http_client::{HttpConnection, RequestBody};
+use upstream::settings::UpstreamHttpVersion;
 
 /// Destinations tried before a request fails.
 const MAX_TRIES: usize = 3;
@@ -42,6 +45,8 @@ struct UpstreamAnswer {
     response: Response<Incoming>,
     connection: HttpConnection,
     in_flight: InFlightRequest,
+    /// True where the client must be told which destination has its session from now on.
+    is_new_session: bool,
 }
 
 /// An attempt that failed.
@@ -104,14 +109,15 @@ async fn ask(
     let identity = cluster.identify(&downstream.request().uri.path());
     let mut tried: Vec<Arc<str>> = Vec::new();
     let mut is_fresh = false;
+    let session = RequestSession::of(cluster, &downstream.request().headers)?;
     loop {
-        let picked = cluster.pick(identity, &tried, monotonic_now());
-        let (member, mut in_flight) = picked.ok_or_else(|| no_destination(cluster))?;
+        let (member, mut in_flight) = session.pick(cluster, identity, &tried)?;
         ctx.attempt_stats.record_attempt(cluster, member);
         let setback = match attempt(downstream, ctx, forwarding, member, is_fresh, upload).await {
             Ok((response, connection)) => {
                 in_flight.answered(monotonic_now());
-                return Ok(UpstreamAnswer { response, connection, in_flight });
+                let is_new_session = session.is_new_at(in_flight.destination());
+                return Ok(UpstreamAnswer { response, connection, in_flight, is_new_session });
             }
             Err(setback) => setback,
         };
@@ -121,7 +127,9 @@ async fn ask(
         match setback.retry {
             RetryDecision::FreshConnection if !is_fresh => is_fresh = true,
             RetryDecision::Elsewhere
-                if tried.len() + 1 < MAX_TRIES && cluster.retry_budget().try_withdraw(monotonic_now()) =>
+                if session.may_move()
+                    && tried.len() + 1 < MAX_TRIES
+                    && cluster.retry_budget().try_withdraw(monotonic_now()) =>
             {
                 tried.push(Arc::clone(member.destination.id()));
                 is_fresh = false;
@@ -146,10 +154,15 @@ async fn attempt(
     upload: &mut RequestBodyUpload<'_>,
 ) -> Result<(Response<Incoming>, HttpConnection), FailedAttempt> {
     let limit = forwarding.handler.timeouts.connect;
+    // Only a connection of HTTP/1.1 can become one of another protocol.
+    let version = match request::requested_upgrade(downstream.request()) {
+        Some(_) => UpstreamHttpVersion::Http1,
+        None => member.destination.http_version(),
+    };
     let connecting = async {
         match is_fresh {
-            true => HttpConnection::new(&member.destination, limit).await,
-            false => HttpConnection::idle_or_new(&member.destination, limit).await,
+            true => HttpConnection::new(&member.destination, version, limit).await,
+            false => HttpConnection::idle_or_new(&member.destination, version, limit).await,
         }
     };
     let connection = tokio::select! {

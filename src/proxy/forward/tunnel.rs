@@ -28,6 +28,7 @@ pub async fn serve(
     forwarding: &Forwarding<'_>,
     answered: UpstreamAnswer,
 ) -> Result<(), DownstreamError> {
+    let session = answered.is_new_session.then(|| Arc::clone(answered.in_flight.destination()));
     let mut response = answered.response;
     let protocol = response.headers().get(header::UPGRADE).cloned();
     let protocol = protocol.filter(|_| request::requested_upgrade(downstream.request()).is_some());
@@ -36,6 +37,7 @@ pub async fn serve(
     };
     let mut headers = std::mem::take(response.headers_mut());
     answer::transform_head(forwarding, StatusCode::SWITCHING_PROTOCOLS, &mut headers);
+    answer::write_session(downstream, ctx, forwarding, session.as_deref(), &mut headers);
     headers.remove(header::CONTENT_LENGTH);
     headers.insert(header::UPGRADE, protocol);
     respond::head(downstream, ctx, StatusCode::SWITCHING_PROTOCOLS, headers, false).await?;

@@ -4,6 +4,7 @@ mod abuse;
 mod answers;
 mod requests;
 pub mod upgrade;
+mod versions;
 
 use std::time::Duration;
 

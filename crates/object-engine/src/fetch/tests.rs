@@ -34,6 +34,8 @@ fn origin(servers: &[Url], available: AvailabilityPolicy) -> ObjectOrigin {
         load_balancing: Default::default(),
         destinations: servers.iter().enumerate().map(destination).collect(),
         health: HealthCheckSettings { available, ..HealthCheckSettings::default() },
+        http_version: Default::default(),
+        affinity: None,
     };
     let cluster: Cluster = ClusterFactory::default().build(&cluster);
     ObjectOrigin {

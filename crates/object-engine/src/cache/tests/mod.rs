@@ -105,6 +105,8 @@ fn origin_of(store: &Store, cache: Option<RouteCache>, clock: &Clock) -> Arc<Obj
         load_balancing: Default::default(),
         destinations: vec![destination],
         health,
+        http_version: Default::default(),
+        affinity: None,
     };
     Arc::new(ObjectOrigin {
         store: "store".into(),
