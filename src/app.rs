@@ -2,6 +2,7 @@
 
 mod admin_connections;
 mod admin_server;
+pub mod backup;
 mod cache;
 mod catalog;
 mod certificates;
@@ -19,6 +20,7 @@ mod players;
 mod playlists;
 pub mod probe;
 mod radio;
+pub mod recognition;
 mod reload;
 mod running;
 mod schedules;
@@ -163,7 +165,7 @@ pub async fn start_with(
     let reloaded = watch::start(&runtime, &storage, tasks).await;
     register_metrics(metrics, &runtime)?;
     let operations = cache::cache_operations(&runtime);
-    let dependencies = ModuleDependencies::new(&shared, &storage, &process, &stores);
+    let dependencies = ModuleDependencies::new(&shared, &storage, &process, &stores, file);
     let tracks = catalog::routes(&dependencies, &process, &runtime, Arc::clone(&operations), settings.player.as_ref());
     let (reloader, reloads) = file.map(|_| ConfigReloader::new(clock)).unzip();
     let films = process.film_sessions.clone().zip(process.film_grants.clone());
@@ -355,11 +357,8 @@ fn count_panics(metrics: &Arc<Metrics>) {
 
 /// Client for requests to other services: issuers of keys, authorization services.
 fn http_client() -> Result<reqwest::Client, StartError> {
-    let client = reqwest::Client::builder()
-        .timeout(KEYS_TIMEOUT)
-        .redirect(reqwest::redirect::Policy::none())
-        .user_agent("tidegate");
-    Ok(client.build()?)
+    let client = reqwest::Client::builder().timeout(KEYS_TIMEOUT).user_agent("tidegate");
+    Ok(client.redirect(reqwest::redirect::Policy::none()).build()?)
 }
 
 fn authenticator(settings: &Settings, clock: &Clock, tasks: &BackgroundTasks) -> Result<Authenticator, StartError> {

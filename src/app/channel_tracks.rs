@@ -13,7 +13,7 @@ use super::streamed_tracks::{find_track_object, refusal, stream_path};
 use crate::proxy::inspect::{RequestedObject, ServerRight, find_object_for_server, named_host};
 use crate::proxy::runtime::Runtime;
 use ::channels::TrackAccess;
-use ::channels::audio::object::{TrackObject, TrackObjectError};
+
 use ::channels::player::output::{OpenedTrack, TrackObjects};
 use ::channels::queue::item::{ItemSource, QueueItem};
 use catalog::TrackName;
@@ -22,6 +22,7 @@ use primitives::ids::{TrackId, UserId};
 use server_kit::api::error::Error;
 use server_kit::api::user::User;
 use server_kit::auth::Claims;
+use track_audio::object::{TrackObject, TrackObjectError};
 
 /// Bytes that the engine makes ready at a time.
 const PIECE: usize = 64 << 10;

@@ -1,5 +1,6 @@
 //! The modules beside the proxy: each one's state is made here, and its paths go into the one router.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -11,7 +12,7 @@ use super::schedules::ActionPerformer;
 use super::storage::StateStorage;
 use super::stores::OpenStores;
 use super::{SharedServices, StartError};
-use super::{channels, lyrics, players, playlists, radio, schedules, vod};
+use super::{backup, channels, lyrics, players, playlists, radio, recognition, schedules, vod};
 use crate::config::Settings;
 use crate::proxy::process::Process;
 use crate::proxy::runtime::Runtime;
@@ -48,6 +49,8 @@ pub struct ModuleDependencies<'a> {
     pub path_tokens: Option<&'a Arc<PathTokenSigner>>,
     /// The object stores.
     pub stores: &'a Arc<OpenStores>,
+    /// File of the configuration, where there is one.
+    pub config_file: Option<&'a Path>,
 }
 
 impl<'a> ModuleDependencies<'a> {
@@ -57,6 +60,7 @@ impl<'a> ModuleDependencies<'a> {
         storage: &'a StateStorage,
         process: &'a Process,
         stores: &'a Arc<OpenStores>,
+        config_file: Option<&'a Path>,
     ) -> Self {
         Self {
             storage,
@@ -68,6 +72,7 @@ impl<'a> ModuleDependencies<'a> {
             revocations: process.revocations.as_ref(),
             path_tokens: process.path_tokens.as_ref(),
             stores,
+            config_file,
         }
     }
 }
@@ -122,10 +127,12 @@ pub fn start(
     modules.extend(channel_routes);
     let (playlists, playlist_routes) = playlists::start(settings, dependencies)?;
     modules.extend(playlist_routes);
+    modules.extend(recognition::start(settings, dependencies, runtime)?);
     let (radio, radio_routes) = radio::start(settings, dependencies, players.as_ref(), events)?;
     modules.extend(radio_routes);
     let performer = ActionPerformer { players, radio, channels, playlists };
     modules.extend(schedules::start(settings, dependencies, performer)?);
+    modules.extend(backup::start(settings, dependencies)?);
     modules.extend(tracks);
     #[cfg(feature = "share")]
     return Ok(super::share::mount(relay, dependencies, modules));

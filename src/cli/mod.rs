@@ -10,9 +10,11 @@ mod demo_catalog;
 mod diff;
 mod explain;
 mod import;
+mod index;
 mod migrate;
 mod pid_file;
 mod purge;
+mod restore;
 mod schema;
 mod serve;
 mod service_manager;
@@ -66,6 +68,10 @@ enum CliCommand {
     Migrate(migrate::MigrateArgs),
     /// Put the objects of a bucket into the catalogue.
     Import(import::ImportArgs),
+    /// Listen to the catalogue's tracks, so that clips of them are recognised.
+    Index(index::IndexArgs),
+    /// Restore a backup from the object store, or only check it.
+    Restore(restore::RestoreArgs),
     /// Make a token for development, from an issuer with a shared secret.
     Token {
         /// The configuration file.
@@ -104,6 +110,8 @@ pub fn main() -> ExitCode {
         CliCommand::Upgrade(arguments) => upgrade::run(&arguments),
         CliCommand::Migrate(arguments) => migrate::run(&arguments),
         CliCommand::Import(arguments) => import::run(&arguments),
+        CliCommand::Index(arguments) => index::run(&arguments),
+        CliCommand::Restore(arguments) => restore::run(&arguments),
         CliCommand::Token { config, token } => match crate::config::load(&config) {
             Ok(settings) => token::run(&token, &settings.auth.issuers),
             Err(report) => refuse(&report),

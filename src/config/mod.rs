@@ -87,8 +87,12 @@ pub struct Settings {
     pub channels: Option<channels::settings::Settings>,
     /// Playlists, if they are kept.
     pub playlists: Option<playlists::settings::Settings>,
+    /// Recognition, if there is any.
+    pub recognition: Option<recognition::settings::Settings>,
     /// Schedules, if they are kept.
     pub schedules: Option<schedules::settings::Settings>,
+    /// Backups, if they are made.
+    pub backup: Option<backup::settings::Settings>,
     /// The player page, if there is one.
     pub player: Option<player_page::settings::Settings>,
     /// Sink of events and their derivation from playback, if configured.

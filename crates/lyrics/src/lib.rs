@@ -17,7 +17,6 @@ mod tests;
 pub mod text;
 mod track_lyrics;
 mod track_question;
-mod user_shares;
 mod view;
 
 use std::sync::Arc;

@@ -18,7 +18,6 @@ use crate::sources::{LyricsSource, SourceFailure};
 use crate::store::{CacheCounts, CacheKey, CacheKind, CacheRow, LyricsStore};
 use crate::track_lyrics::TrackLyrics;
 use crate::track_question::CollectedLyrics;
-use crate::user_shares::UserShares;
 use crate::{Error, LyricsTrack, TrackResolver};
 use primitives::blocking_calls::BlockingCalls;
 use primitives::clock::Clock;
@@ -29,6 +28,7 @@ use primitives::unix_time::UnixMillis;
 use prometheus::Registry;
 use server_kit::api::user::User;
 use server_kit::database::Database;
+use server_kit::user_shares::UserShares;
 
 /// Memory for questions that are under way and the last answers to them, in bytes.
 const IN_FLIGHT_BYTES: usize = 16 << 20;

@@ -171,6 +171,13 @@ impl Signer {
         Ok(step.request(&bucket, &self.credentials.load(), key, self.settings.presign_expiry, &time))
     }
 
+    /// Returns a signed URL for reading the object `key`, for clients that are no proxy. Fails as [`Signer::sign`] does.
+    pub fn sign_download(&self, bucket: &str, key: &str) -> Result<Url, SignError> {
+        let (bucket, time) = (self.bucket(bucket)?, self.store_time(self.clock.unix())?);
+        let credentials = self.credentials.load();
+        Ok(GetObject::new(&bucket, Some(&**credentials), key).sign_with_time(self.settings.presign_expiry, &time))
+    }
+
     fn bucket(&self, name: &str) -> Result<Bucket, SignError> {
         let style = if self.settings.path_style { UrlStyle::Path } else { UrlStyle::VirtualHost };
         let region = self.settings.region.clone();

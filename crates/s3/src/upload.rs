@@ -1,4 +1,4 @@
-//! Storing an object, whole or in parts: the request of each step, and the meaning of its response. AWS "Uploading and
+//! Storing an object, whole or in parts, and deleting it: the request of each step, and the meaning of its response. AWS "Uploading and
 //! copying objects using multipart upload".
 
 use std::time::Duration;
@@ -7,8 +7,8 @@ use bytes::Bytes;
 use http::Method;
 use jiff::Timestamp;
 use rusty_s3::actions::{
-    AbortMultipartUpload, CompleteMultipartUpload, CompleteMultipartUploadResponse, CreateMultipartUpload, PutObject,
-    S3Action, UploadPart,
+    AbortMultipartUpload, CompleteMultipartUpload, CompleteMultipartUploadResponse, CreateMultipartUpload,
+    DeleteObject, PutObject, S3Action, UploadPart,
 };
 use rusty_s3::{Bucket, Credentials};
 use url::Url;
@@ -44,6 +44,8 @@ pub enum UploadStep<'a> {
         /// Id of the upload.
         upload: &'a str,
     },
+    /// Deletes the object, which need not be there.
+    Delete,
 }
 
 /// A signed request. Its URL is a credential.
@@ -88,6 +90,9 @@ impl UploadStep<'_> {
             UploadStep::Abort { upload } => {
                 let action = AbortMultipartUpload::new(bucket, keys, key, upload);
                 (Method::DELETE, action.sign_with_time(expiry, time), Bytes::new())
+            }
+            UploadStep::Delete => {
+                (Method::DELETE, DeleteObject::new(bucket, keys, key).sign_with_time(expiry, time), Bytes::new())
             }
         };
         UploadRequest { method, url, body }

@@ -12,7 +12,7 @@ use crate::lease_watch::{ForeignRun, LeaseWatch};
 use crate::live_claims::LiveClaim;
 use crate::plan::plan;
 use crate::run_room::{NoRoom, RunPermit};
-use crate::run_store::{FireOutcome, MAX_KEPT_RUNS, run_id};
+use crate::run_store::{FireOutcome, MAX_KEPT_RUNS, new_run_id};
 use crate::schedule::{RunState, Schedule, StoredSchedule};
 use crate::service::ScheduleService;
 use primitives::clock::monotonic_now;
@@ -108,7 +108,7 @@ async fn fire(service: &ScheduleService, schedule: Schedule, permit: RunPermit) 
     let content = &schedule.content;
     let plan = plan(&content.times, due, now, content.misfire_grace, content.is_coalesced);
     // Where it fails and was committed nevertheless, it is lost with this, and taken over after a lease.
-    let Some(live) = state.live.hold(run_id(now)) else { return Ok(false) };
+    let Some(live) = state.live.hold(new_run_id(now)) else { return Ok(false) };
     let outcome = state.store.fire(&schedule, &plan, (state.node, live.run()), now).await?;
     if outcome == FireOutcome::Taken {
         return Ok(false);

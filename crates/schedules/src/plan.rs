@@ -46,7 +46,6 @@ pub fn plan(times: &ScheduleTimes, due: UnixMillis, now: UnixMillis, grace: Dura
         }
     };
     let Some(mut first) = at.filter(|at| *at <= now) else { return FirePlan { missed, run: None, next: at } };
-    let mut missed = missed;
     if !is_coalesced {
         let (newest, passed_over) = newest_until(times, first, now);
         if passed_over > 0 {

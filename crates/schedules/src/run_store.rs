@@ -87,7 +87,7 @@ impl ScheduleStore {
         now: UnixMillis,
     ) -> Result<FireOutcome, Error> {
         let (id, runs) = (schedule.id.to_string(), i64::from(plan.run.is_some()));
-        let missed_id = run_id(now);
+        let missed_id = new_run_id(now);
         let (at, missed, planned) = (now.as_millis(), plan.missed, plan.run);
         let fired = async {
             on!(&self.database, pool => {
@@ -270,7 +270,7 @@ impl ScheduleStore {
 }
 
 /// Returns an id for a run that is made at this time; those of later runs are larger.
-pub fn run_id(now: UnixMillis) -> Uuid {
+pub fn new_run_id(now: UnixMillis) -> Uuid {
     let since = Duration::from_millis(millis(now));
     Uuid::new_v7(Timestamp::from_unix(NoContext, since.as_secs(), since.subsec_nanos()))
 }

@@ -13,7 +13,7 @@ use crate::live_claims::LiveClaims;
 use crate::metrics::ScheduleMetrics;
 use crate::rule::ScheduleTimes;
 use crate::run_room::{NoRoom, RunRoom};
-use crate::run_store::run_id;
+use crate::run_store::new_run_id;
 use crate::schedule::{RunCause, RunState, Schedule, ScheduleContent, ScheduleRun, StoredSchedule};
 use crate::settings::Settings;
 use crate::store::{SavedSchedule, ScheduleStore};
@@ -246,7 +246,7 @@ impl ScheduleService {
         let first = if now.as_millis() % 1000 == 0 { now + Duration::from_millis(1) } else { now };
         for fire_at in std::iter::successors(Some(first), |at| Some(*at + Duration::from_millis(2))).take(MAX_ATTEMPTS)
         {
-            let live = self.0.live.hold(run_id(now)).ok_or(Error::Unavailable)?;
+            let live = self.0.live.hold(new_run_id(now)).ok_or(Error::Unavailable)?;
             let ids = (self.0.node, live.run());
             if let Some(claim) = self.0.store.fire_by_hand(id, fire_at, ids, now).await? {
                 engine::spawn(self, schedule, RunWork { claim, fire_at, live, permit });

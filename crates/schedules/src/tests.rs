@@ -13,7 +13,7 @@ use crate::engine::tick;
 use crate::lease_watch::LeaseWatch;
 use crate::plan::plan;
 use crate::rule::{RuleText, ScheduleTimes};
-use crate::run_store::{FireOutcome, run_id};
+use crate::run_store::{FireOutcome, new_run_id};
 use crate::schedule::{RunState, Schedule, ScheduleContent, ScheduleRun, StoredSchedule};
 use crate::service::{ScheduleService, ScheduleServiceParts};
 use crate::settings::Settings;
@@ -332,7 +332,7 @@ async fn a_claim_that_its_own_node_has_lost_track_of_is_taken_over_by_it() {
     // It is committed, and the answer does not come.
     let state = &node.service.0;
     let plan = plan(&schedule.content.times, at(3600), at(3600), Duration::from_secs(300), true);
-    let outcome = state.store.fire(&schedule, &plan, (state.node, run_id(at(3600))), at(3600)).await;
+    let outcome = state.store.fire(&schedule, &plan, (state.node, new_run_id(at(3600))), at(3600)).await;
     assert!(matches!(outcome, Ok(FireOutcome::Claimed(_))));
     let seen = monotonic_now();
     node.tick(seen).await;
@@ -379,7 +379,7 @@ async fn only_the_newest_runs_are_kept_and_old_ones_go_a_few_at_a_time() {
     for number in 0..10 {
         let state = &node.service.0;
         let claim =
-            state.store.fire_by_hand(schedule.id, at(number), (state.node, run_id(at(number))), at(number)).await;
+            state.store.fire_by_hand(schedule.id, at(number), (state.node, new_run_id(at(number))), at(number)).await;
         let claim = claim.expect("the database answers").expect("it is made");
         state.store.finish(claim, RunState::Done, None, at(number)).await.expect("the database answers");
     }

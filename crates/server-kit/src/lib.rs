@@ -11,3 +11,4 @@ pub mod limit;
 pub mod redis;
 pub mod telemetry;
 pub mod url_template;
+pub mod user_shares;

@@ -4,6 +4,7 @@
 mod access;
 mod affinity;
 mod api;
+mod backup;
 mod cache;
 mod channels;
 mod cluster;
@@ -17,6 +18,7 @@ mod player;
 mod playlists;
 mod positions;
 mod radio;
+mod recognition;
 mod route;
 mod schedules;
 mod server;
@@ -39,6 +41,7 @@ pub use affinity::{
     AffinityCookie, AffinityFailurePolicy, AffinityPolicy, CookieSecurePolicy, SameSite, SessionAffinity,
 };
 pub use api::Api;
+pub use backup::Backup;
 pub use cache::{Cache, OutputCachePolicy};
 pub use channels::Channels;
 pub use cluster::{Cluster, Destination, HttpRequest, LoadBalancingPolicy, VersionPolicy};
@@ -52,6 +55,7 @@ pub use player::{Library, Player, SignIn};
 pub use playlists::Playlists;
 pub use positions::{FilmPositions, Positions};
 pub use radio::Radio;
+pub use recognition::Recognition;
 pub use route::{HeaderMatch, HeaderMode, Match, QueryMatch, QueryMode, Route};
 pub use schedules::Schedules;
 pub use server::{AccessLog, AccessLogFormat, Acme, AcmeChallenge, Admin, Server, Telemetry};
@@ -111,8 +115,12 @@ pub struct ConfigFile {
     pub channels: Option<Channels>,
     /// Playlists of users. Default: none.
     pub playlists: Option<Playlists>,
+    /// Recognition of clips of sound. Default: none.
+    pub recognition: Option<Recognition>,
     /// What users want begun at a time. Default: none.
     pub schedules: Option<Schedules>,
+    /// Backups of the database, of Redis and of the configuration. Default: none.
+    pub backup: Option<Backup>,
     /// The page that plays the catalogue in a browser. Default: none.
     pub player: Option<Player>,
     /// What listeners do, as events for others. Default: none, and no path that takes them.

@@ -5,6 +5,7 @@
 mod acme;
 mod affinity;
 mod auth;
+mod backup;
 mod cache;
 mod channels;
 mod cluster;
@@ -21,6 +22,7 @@ mod playlists;
 mod policy;
 mod positions;
 mod radio;
+mod recognition;
 mod route;
 mod route_match;
 mod schedules;
@@ -43,11 +45,12 @@ use std::time::Duration;
 
 use url::Url;
 
+use self::backup::BackedUp;
 use self::playback::PlaybackSections;
 use self::route::RouteScope;
 use self::server::ResolvedServer;
 use super::content::ContentDigest;
-use super::file::{AccessLogFormat, ConfigFile, NamedEntries};
+use super::file::{ConfigFile, NamedEntries};
 use super::path::ConfigPath;
 use super::report::ConfigProblem;
 use super::secret::{self, EnvironmentLookup};
@@ -58,7 +61,6 @@ use super::{Settings, SettingsSource};
 use crate::proxy::settings::ServerSettings;
 use primitives::secret::Secret;
 use s3::settings::SecretSource;
-use server_kit::telemetry::settings::{AccessFields, AccessLogMode, LogLevel, TelemetrySettings};
 
 /// Fewest characters of a token: a shorter one could be found by trying.
 const LEAST_TOKEN: usize = 16;
@@ -111,12 +113,13 @@ fn settings(at: &ConfigLocation<'_>, file: &ConfigFile) -> Option<Settings> {
     let share = share::share(&at.key("Share"), file.share.as_ref(), is_there(&state));
     let vod = vod::vod(&at.key("Vod"), file, !matches!(&positions, Some(None)));
     let films = film_routes::films(&at.key("Vod"), vod.as_ref(), &scope);
-    let telemetry = telemetry(&at.key("Telemetry"), file);
+    let telemetry = telemetry::telemetry(&at.key("Telemetry"), &file.telemetry);
+    let backed_up = BackedUp { database: &database, state: &state, telemetry: &telemetry };
+    let backup = backup::backup(&at.key("Backup"), file.backup.as_ref(), &backed_up);
     // The first `?` comes only here: everything above has run and reported by now.
     let ResolvedServer { server, admin, acme } = server?;
     scope.is_complete().then_some(())?;
     let films = films?;
-    let limits = film_routes::all_limits(&films, &rate_limiters);
     Some(Settings {
         server: ServerSettings { api_cors: api_cors?, ..server },
         admin,
@@ -124,7 +127,7 @@ fn settings(at: &ConfigLocation<'_>, file: &ConfigFile) -> Option<Settings> {
         process: process?,
         stores: stores.into_values().collect(),
         auth: auth?,
-        limits,
+        limits: film_routes::all_limits(&films, &rate_limiters),
         routes: routes?,
         clusters,
         cache: cache?,
@@ -136,8 +139,10 @@ fn settings(at: &ConfigLocation<'_>, file: &ConfigFile) -> Option<Settings> {
         radio: modules.radio?,
         channels: modules.channels?,
         playlists: modules.playlists?,
+        recognition: modules.recognition?,
         schedules: modules.schedules?,
         player: modules.player?,
+        backup: backup?,
         events: events?,
         share: share?,
         vod: vod?,
@@ -157,35 +162,6 @@ fn require_feature(at: &ConfigLocation<'_>, built: bool, feature: &str) -> Optio
         );
     }
     built.then_some(())
-}
-
-fn telemetry(at: &ConfigLocation<'_>, file: &ConfigFile) -> Option<TelemetrySettings> {
-    let levels = "`error`, `warn`, `info` or `debug`";
-    let level = at.key("LogLevel");
-    let log_level = match &file.telemetry.log_level {
-        None => level.variable("LOG_LEVEL", levels, log_level)?.unwrap_or_default(),
-        Some(text) => level.parse(text, levels, log_level)?,
-    };
-    let access_log = match file.telemetry.access_log.format {
-        AccessLogFormat::Json => AccessLogMode::Json,
-        AccessLogFormat::Text => AccessLogMode::Text,
-        AccessLogFormat::Off => AccessLogMode::Off,
-    };
-    let fields = file.telemetry.access_log.fields.as_deref();
-    let access_fields = fields.map_or_else(AccessFields::default, AccessFields::only);
-    let access_file = telemetry::access_file(&at.key("AccessLog"), &file.telemetry.access_log)?;
-    Some(TelemetrySettings { log_level, access_log, access_file, access_fields })
-}
-
-/// Parses a level in any case: the environment says `INFO` as often as `info`.
-fn log_level(text: &str) -> Option<LogLevel> {
-    match text.to_ascii_lowercase().as_str() {
-        "error" => Some(LogLevel::Error),
-        "warn" => Some(LogLevel::Warn),
-        "info" => Some(LogLevel::Info),
-        "debug" => Some(LogLevel::Debug),
-        _ => None,
-    }
 }
 
 struct ResolveContext<'a> {

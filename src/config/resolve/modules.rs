@@ -1,7 +1,7 @@
 //! Sections of the modules that need nothing but the database, and the events where there are any.
 
 use super::playback::PlaybackSections;
-use super::{ConfigLocation, channels, lyrics, playback, player, playlists, radio, schedules};
+use super::{ConfigLocation, channels, lyrics, playback, player, playlists, radio, recognition, schedules};
 use crate::config::file::ConfigFile;
 
 /// Settings of modules. Of each the outer `None` is one that is wrong, the inner one that is not configured.
@@ -11,6 +11,7 @@ pub(super) struct ResolvedModules {
     pub radio: Option<Option<::radio::settings::Settings>>,
     pub channels: Option<Option<::channels::settings::Settings>>,
     pub playlists: Option<Option<::playlists::settings::Settings>>,
+    pub recognition: Option<Option<::recognition::settings::Settings>>,
     pub schedules: Option<Option<::schedules::settings::Settings>>,
     pub player: Option<Option<::player_page::settings::Settings>>,
 }
@@ -24,6 +25,7 @@ pub(super) fn modules(at: &ConfigLocation<'_>, file: &ConfigFile, sections: Play
         radio: radio::radio(&at.key("Radio"), file.radio.as_ref(), sections),
         channels: channels::channels(&at.key("Channels"), file.channels.as_ref(), database),
         playlists: playlists::playlists(&at.key("Playlists"), file.playlists.as_ref(), database),
+        recognition: recognition::recognition(&at.key("Recognition"), file.recognition.as_ref(), database),
         schedules: schedules::schedules(&at.key("Schedules"), file.schedules.as_ref(), database),
         player: player::player(&at.key("Player"), file.player.as_ref()),
     }

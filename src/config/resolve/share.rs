@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use super::store::{UploadTarget, upload_target};
 use super::{ConfigLocation, cache};
 use crate::config::file;
 use crate::config::report::ConfigProblem;
-use crate::config::value::{ConfigText, SecretRef};
+use crate::config::value::SecretRef;
 use share::settings::{RecordingSettings, Settings};
 
 /// Resolves the relay's settings; `Some(None)` if there is no sharing. `shared` is true if state is in Redis.
@@ -62,33 +63,13 @@ pub fn share(at: &ConfigLocation<'_>, raw: Option<&file::Share>, shared: bool) -
 }
 
 fn recording(at: &ConfigLocation<'_>, raw: &file::Recording) -> Option<RecordingSettings> {
-    let stores = at.root("ObjectStores");
-    let known = at.key("Store").known(&raw.store, &stores, &[]);
-    let embedded = stores.key(&raw.store).names().contains(&"Embedded");
-    if embedded {
-        let problem =
-            ConfigProblem::new("an embedded store takes no objects in parts").expected("the name of another store");
-        at.key("Store").report(problem);
-    }
-    let bucket = at.key("Bucket").parse(&raw.bucket, "3 to 63 of a-z, 0-9, `-` and `.`", |text| {
-        s3::is_bucket_name(text).then(|| text.to_owned())
-    });
-    let own = ConfigText("shared/".to_owned());
-    let prefix =
-        at.key("Prefix").parse(raw.prefix.as_ref().unwrap_or(&own), "at most 500 bytes, no `/` first", |text| {
-            (text.len() <= 500 && !text.starts_with('/')).then(|| text.to_owned())
-        });
+    let target = upload_target(at, &raw.store, &raw.bucket, raw.prefix.as_ref(), "shared/");
     let hours = |hours: u64| Duration::from_secs(hours * 3600);
     let max_duration = at.key("MaxDuration").span(raw.max_duration, hours(4), Duration::from_secs(60), hours(24));
     // A multipart upload has at most 10,000 parts (S3), and the parts of a recording are small.
     let max_size = cache::size(&at.key("MaxSize"), raw.max_size, 2 << 30, 1 << 20, 40 << 30);
-    Some(RecordingSettings {
-        store: (known && !embedded).then(|| raw.store.as_str().into())?,
-        bucket: bucket?,
-        prefix: prefix?,
-        max_duration: max_duration?,
-        max_size: max_size?,
-    })
+    let UploadTarget { store, bucket, prefix } = target?;
+    Some(RecordingSettings { store, bucket, prefix, max_duration: max_duration?, max_size: max_size? })
 }
 
 /// Parses a number of the environment; `None` if it is not set, `Some(None)` if it is invalid, which is reported.

@@ -1,6 +1,7 @@
 //! Section `ObjectStores`.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use url::{Host, Url};
@@ -8,6 +9,7 @@ use url::{Host, Url};
 use super::{ConfigLocation, http_url};
 use crate::config::file;
 use crate::config::report::ConfigProblem;
+use crate::config::value::ConfigText;
 use primitives::secret::Secret;
 use s3::settings::{SecretSource, StoreCredentials, StoreEndpoint, StoreSettings};
 
@@ -103,4 +105,40 @@ fn credentials(at: &ConfigLocation<'_>, raw: &file::Credentials) -> Option<Store
         secret_key: secret_key?,
         session_token: session_token.map_or(Some(None), |token| token.map(Some))?,
     })
+}
+
+/// Place of objects that Tidegate stores.
+pub struct UploadTarget {
+    /// Name of the store.
+    pub store: Arc<str>,
+    /// Bucket in the store.
+    pub bucket: String,
+    /// Prefix of keys.
+    pub prefix: String,
+}
+
+/// Resolves `Store`, `Bucket` and `Prefix` of a section whose objects are stored in parts.
+pub fn upload_target(
+    at: &ConfigLocation<'_>,
+    store: &str,
+    bucket: &ConfigText,
+    prefix: Option<&ConfigText>,
+    default_prefix: &str,
+) -> Option<UploadTarget> {
+    let stores = at.root("ObjectStores");
+    let known = at.key("Store").known(store, &stores, &[]);
+    let embedded = stores.key(store).names().contains(&"Embedded");
+    if embedded {
+        let problem =
+            ConfigProblem::new("an embedded store takes no objects in parts").expected("the name of another store");
+        at.key("Store").report(problem);
+    }
+    let bucket = at
+        .key("Bucket")
+        .parse(bucket, "3 to 63 of a-z, 0-9, `-` and `.`", |text| s3::is_bucket_name(text).then(|| text.to_owned()));
+    let own = ConfigText(default_prefix.to_owned());
+    let prefix = at.key("Prefix").parse(prefix.unwrap_or(&own), "at most 500 bytes, no `/` first", |text| {
+        (text.len() <= 500 && !text.starts_with('/')).then(|| text.to_owned())
+    });
+    Some(UploadTarget { store: (known && !embedded).then(|| store.into())?, bucket: bucket?, prefix: prefix? })
 }

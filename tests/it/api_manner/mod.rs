@@ -29,6 +29,8 @@ fn everything(folder: &TempFolder) -> Value {
     config["Radio"] = json!({});
     config["Channels"] = json!({});
     config["Schedules"] = json!({});
+    config["ObjectStores"]["away"] = config::store("http://127.0.0.1:1");
+    config["Backup"] = json!({ "Store": "away", "Bucket": "backups" });
     config
 }
 

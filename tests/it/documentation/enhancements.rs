@@ -16,7 +16,7 @@ const NOT_YET: &str = "not yet";
 /// Classes of requests.
 const CLASSES: [&str; 5] = ["standard", "strict", "positions", "radio", "recognition"];
 /// Modules whose endpoints must all be in the table.
-const TAGS: [&str; 6] = ["playback", "radio", "lyrics", "schedules", "queue", "playlists"];
+const TAGS: [&str; 7] = ["playback", "radio", "lyrics", "schedules", "queue", "playlists", "recognition"];
 
 /// A row: the endpoint, its class, where it keeps something, its test.
 struct Row<'a> {
@@ -41,7 +41,7 @@ fn rows(text: &str) -> Vec<Row<'_>> {
 async fn the_table_of_document_002_is_what_the_server_describes() {
     let folder = TempFolder::new("enhancements");
     let mut config = tracks("http://127.0.0.1:1", &sqlite(&folder));
-    for section in ["Playback", "Lyrics", "Radio", "Channels", "Playlists", "Schedules"] {
+    for section in ["Playback", "Lyrics", "Radio", "Channels", "Playlists", "Recognition", "Schedules"] {
         config[section] = json!({});
     }
     config["Radio"]["Directory"] = json!("http://127.0.0.1:1");

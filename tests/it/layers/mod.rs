@@ -57,9 +57,8 @@ const MODULES: &[(&str, &str)] = &[
         metrics:      sources
         store:        Error
         recent_failures:
-        user_shares:
         track_question: LyricsTrack metrics service sources track_lyrics
-        service:      Error LyricsTrack TrackResolver metrics recent_failures search settings sources store track_lyrics track_question user_shares
+        service:      Error LyricsTrack TrackResolver metrics recent_failures search settings sources store track_lyrics track_question
         search:       Error metrics service sources store track_lyrics
         view:         search service sources store text track_lyrics
         bodies:       sources text track_lyrics
@@ -155,6 +154,9 @@ const ADAPTERS: &[(&str, &[&str])] = &[
             "crates/server-kit/src/database/",
             "crates/server-kit/src/auth/revocation.rs",
             "crates/server-kit/src/limit/egress_store.rs",
+            "crates/backup/src/source/postgres.rs",
+            "crates/backup/src/source/sqlite.rs",
+            "crates/backup/src/store.rs",
             "crates/catalog/src/lib.rs",
             "crates/catalog/src/grants.rs",
             "crates/catalog/src/tracks.rs",
@@ -164,6 +166,7 @@ const ADAPTERS: &[(&str, &[&str])] = &[
             "crates/playback/src/positions/store/",
             "crates/playlists/src/store.rs",
             "crates/radio/src/station_store.rs",
+            "crates/recognition/src/history.rs",
             "crates/schedules/src/run_store.rs",
             "crates/schedules/src/store.rs",
             "crates/vod/src/view_log.rs",

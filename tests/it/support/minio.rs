@@ -128,6 +128,11 @@ impl OwnMinio {
         Minio(StoreBucket::create(self.address, name.to_owned()).await)
     }
 
+    /// Where its objects are.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
     /// SIGKILL.
     pub fn kill(&mut self) {
         self.server.take().expect("it runs").kill();

@@ -1,52 +1,27 @@
 //! Decoder of one track, in a thread that may block: object in, blocks of stereo samples out, into a queue of few blocks. A full
 //! queue holds the decoder up, and with it the fetching of the object.
 
+use std::io::{self, Read, Seek, SeekFrom};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
-use symphonia::core::common::Limit;
-use symphonia::core::errors::Error as SoundError;
-use symphonia::core::formats::probe::Hint;
-use symphonia::core::formats::{FormatOptions, FormatReader, TrackType};
-use symphonia::core::io::MediaSourceStream;
-use symphonia::core::meta::MetadataOptions;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::{self, Receiver, Sender};
 
-use super::codec_check::bounded_parameters;
-use super::object::{ObjectFile, ReadBudget, TrackObject};
-use super::resampler::StereoResampler;
-use super::track_decoder::{DecodedFormat, PacketFault, TrackDecoder};
 use super::{CHANNELS, SAMPLE_RATE};
+use track_audio::decoder::{DecodeError, TrackDecoder};
+use track_audio::object::{ObjectFile, TrackObject};
+use track_audio::{ChannelLayout, MediaSource, SoundForm};
 
 /// Frames of a block: a tenth of a second.
 pub const BLOCK_FRAMES: usize = SAMPLE_RATE as usize / 10;
 /// Blocks that wait: three seconds, a bit more than a megabyte.
 const QUEUED_BLOCKS: usize = 30;
-/// Faulty packets in a row after which a track is given up.
-const MAX_FAULTS: u32 = 50;
-/// Largest tag that is read, in bytes.
-const MAX_TAG_BYTES: usize = 64 << 10;
 /// Longest track, in frames: twelve hours. Files may say that one part of them comes again and again.
 const MAX_FRAMES: u64 = 12 * 3600 * SAMPLE_RATE as u64;
-
-/// Reason for which a track cannot be played.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum DecodeError {
-    /// It has no form that is known.
-    #[error("its format is not known: {0}")]
-    Format(String),
-    /// It cannot be read, or breaks off.
-    #[error("it cannot be read: {0}")]
-    Read(String),
-    /// Its sound is damaged.
-    #[error("it is damaged: {0}")]
-    Damaged(String),
-    /// It goes on for longer than a track may.
-    #[error("it is longer than twelve hours")]
-    TooLong,
-}
+/// Form of a channel's sound.
+const SOUND: SoundForm = SoundForm { rate: SAMPLE_RATE, layout: ChannelLayout::Stereo };
 
 /// What a decoder says.
 #[derive(Debug)]
@@ -83,103 +58,54 @@ pub fn start_decoder(object: Arc<dyn TrackObject>, sender: Sender<DecodedBlock>)
 }
 
 fn decode(object: Arc<dyn TrackObject>, runtime: Handle, into: &Sender<DecodedBlock>) -> Result<(), DecodeError> {
-    let budget = Arc::new(ReadBudget::default());
-    let file = ObjectFile::new(object, runtime, Arc::clone(&budget), into.clone());
-    let (mut format, mut decoder, track) = open(file, into)?;
+    let extension = object.extension().map(str::to_owned);
+    let file = Box::new(WantedFile { file: ObjectFile::new(object, runtime), wanted_by: into.clone() });
+    let mut decoder = TrackDecoder::open(file, extension.as_deref(), SOUND)?;
+    if let Some(length) = decoder.length() {
+        // Nobody who waits is no error.
+        let _ = into.blocking_send(DecodedBlock::Length(length));
+    }
     let mut output = BlockWriter { into, ready: Vec::new(), written: 0 };
-    let (mut samples, mut resampler) = (Vec::<f32>::new(), None::<StereoResampler>);
-    let mut faults = 0;
-    loop {
-        let packet = match format.next_packet() {
-            Ok(Some(packet)) => packet,
-            Ok(None) => break,
-            Err(error) => return Err(failure(error)),
-        };
-        if into.is_closed() {
-            return Ok(());
-        }
-        if packet.track_id != track {
-            continue;
-        }
-        let DecodedFormat { rate, channels } = match decoder.decode(&packet, &mut samples) {
-            Ok(format) => format,
-            Err(PacketFault::Packet(what)) => {
-                faults += 1;
-                if faults > MAX_FAULTS {
-                    return Err(DecodeError::Damaged(what));
-                }
-                continue;
-            }
-            Err(PacketFault::Track(error)) => return Err(error),
-        };
-        faults = 0;
-        if !samples.is_empty() {
-            budget.renew();
-        }
-        if resampler.as_ref().is_none_or(|resampler| !resampler.fits(rate, channels)) {
-            finish(resampler.take(), &mut output)?;
-            let made = StereoResampler::new(rate, channels);
-            resampler = Some(made.ok_or_else(|| DecodeError::Format(format!("{rate} Hz, {channels} channels")))?);
-        }
-        let is_converted = resampler.as_mut().is_some_and(|resampler| resampler.push(&samples, &mut output.ready));
-        if !is_converted {
-            return Err(DecodeError::Damaged("it cannot be resampled".to_owned()));
-        }
-        if !output.write_whole_blocks() {
+    while decoder.read(&mut output.ready)? {
+        if into.is_closed() || !output.write_whole_blocks() {
             return Ok(());
         }
         if output.written > MAX_FRAMES {
             return Err(DecodeError::TooLong);
         }
     }
-    finish(resampler, &mut output)?;
     output.write_rest();
     Ok(())
 }
 
-/// Appends what a converter still has.
-fn finish(resampler: Option<StereoResampler>, output: &mut BlockWriter<'_>) -> Result<(), DecodeError> {
-    let is_whole = resampler.is_none_or(|mut resampler| resampler.finish(&mut output.ready));
-    if is_whole { Ok(()) } else { Err(DecodeError::Damaged("it cannot be resampled".to_owned())) }
+/// Object that is read while somebody waits for its sound.
+struct WantedFile {
+    file: ObjectFile,
+    wanted_by: Sender<DecodedBlock>,
 }
 
-type OpenTrack = (Box<dyn FormatReader>, TrackDecoder, u32);
-
-fn open(file: ObjectFile, into: &Sender<DecodedBlock>) -> Result<OpenTrack, DecodeError> {
-    let mut hint = Hint::new();
-    if let Some(extension) = file.extension() {
-        hint.with_extension(extension);
-    }
-    let stream = MediaSourceStream::new(Box::new(file), Default::default());
-    // Pictures are not looked at.
-    let tags =
-        MetadataOptions::default().limit_tag_bytes(Limit::Maximum(MAX_TAG_BYTES)).limit_visual_bytes(Limit::Maximum(0));
-    let probed = symphonia::default::get_probe().probe(&hint, stream, FormatOptions::default(), tags);
-    let format = probed.map_err(|error| match error {
-        SoundError::IoError(error) if error.kind() != std::io::ErrorKind::UnexpectedEof => {
-            DecodeError::Read(error.to_string())
+impl Read for WantedFile {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        if self.wanted_by.is_closed() {
+            return Err(io::Error::other("nobody wants it any more"));
         }
-        error => DecodeError::Format(error.to_string()),
-    })?;
-    let no_sound = || DecodeError::Format("there is no sound that can be decoded".to_owned());
-    let track = format.default_track(TrackType::Audio).ok_or_else(no_sound)?;
-    let parameters = track.codec_params.as_ref().and_then(|parameters| parameters.audio()).ok_or_else(no_sound)?;
-    let parameters = bounded_parameters(parameters)?;
-    let decoder = TrackDecoder::new(&parameters)?;
-    if let (Some(frames), Some(rate)) = (track.num_frames, parameters.sample_rate.filter(|rate| *rate > 0)) {
-        let length = Duration::from_millis(frames.saturating_mul(1000) / u64::from(rate));
-        // Nobody who waits is no error.
-        let _ = into.blocking_send(DecodedBlock::Length(length));
+        self.file.read(into)
     }
-    let id = track.id;
-    Ok((format, decoder, id))
 }
 
-/// Returns the reason that an error of Symphonia is.
-pub fn failure(error: SoundError) -> DecodeError {
-    match error {
-        SoundError::IoError(error) => DecodeError::Read(error.to_string()),
-        error => DecodeError::Damaged(error.to_string()),
+impl Seek for WantedFile {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        self.file.seek(to)
+    }
+}
+
+impl MediaSource for WantedFile {
+    fn is_seekable(&self) -> bool {
+        self.file.is_seekable()
+    }
+
+    fn byte_len(&self) -> Option<u64> {
+        self.file.byte_len()
     }
 }
 
@@ -215,18 +141,19 @@ impl BlockWriter<'_> {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+mod tests {
     use std::sync::atomic::{AtomicU64, Ordering};
 
     use async_trait::async_trait;
     use bytes::Bytes;
     use proptest::prelude::*;
 
-    use super::super::object::TrackObjectError;
+    use track_audio::object::TrackObjectError;
+
     use super::*;
 
     /// Object in memory that counts the bytes that are read of it.
-    pub struct MemoryObject {
+    struct MemoryObject {
         bytes: Bytes,
         extension: &'static str,
         read: AtomicU64,
@@ -249,7 +176,7 @@ pub(super) mod tests {
         }
     }
 
-    pub fn object(bytes: Vec<u8>, extension: &'static str) -> Arc<MemoryObject> {
+    fn object(bytes: Vec<u8>, extension: &'static str) -> Arc<MemoryObject> {
         Arc::new(MemoryObject { bytes: bytes.into(), extension, read: AtomicU64::new(0) })
     }
 
@@ -270,7 +197,7 @@ pub(super) mod tests {
         file
     }
 
-    pub async fn decoded(object: Arc<MemoryObject>) -> (Vec<f32>, Option<Duration>, Option<DecodeError>) {
+    async fn decoded(object: Arc<MemoryObject>) -> (Vec<f32>, Option<Duration>, Option<DecodeError>) {
         let (sender, mut blocks) = block_queue();
         start_decoder(object, sender);
         let (mut all, mut length, mut failure) = (Vec::new(), None, None);
@@ -311,58 +238,15 @@ pub(super) mod tests {
         assert!(object.read.load(Ordering::SeqCst) < most, "{} of {most}", object.read.load(Ordering::SeqCst));
     }
 
-    /// Object of any size: a file that goes on with zeros.
-    struct EndlessObject {
-        head: Vec<u8>,
-        size: u64,
-        read: AtomicU64,
-    }
-
-    #[async_trait]
-    impl TrackObject for EndlessObject {
-        fn size(&self) -> u64 {
-            self.size
-        }
-
-        fn extension(&self) -> Option<&str> {
-            None
-        }
-
-        async fn read(&self, offset: u64, length: u64) -> Result<Bytes, TrackObjectError> {
-            self.read.fetch_add(length, Ordering::SeqCst);
-            let mut bytes = vec![0; length.min(self.size - offset) as usize];
-            let head = self.head.get(offset as usize..).unwrap_or_default();
-            let count = head.len().min(bytes.len());
-            bytes[..count].copy_from_slice(&head[..count]);
-            Ok(bytes.into())
-        }
-    }
-
-    #[tokio::test]
-    async fn what_holds_no_sound_is_read_no_further() {
-        // FLAC whose padding goes on behind the head, block after block.
-        let mut head = b"fLaC\0\0\0\x22\x10\0\x10\0\0\0\0\0\0\0\x0b\xb8\x02\xf0\0\0\0\0".to_vec();
-        head.extend([0; 16]);
-        head.extend(b"\x81\0\0\0");
-        let object = Arc::new(EndlessObject { head, size: 4 << 30, read: AtomicU64::new(0) });
-        let (sender, mut blocks) = block_queue();
-        start_decoder(Arc::clone(&object) as Arc<dyn TrackObject>, sender);
-        let mut failed = false;
-        while let Some(block) = blocks.recv().await {
-            failed |= matches!(block, DecodedBlock::Failed(_));
-        }
-        let read = object.read.load(Ordering::SeqCst);
-        assert!(failed && read < 150 << 20, "{failed} {read}");
-    }
-
     #[tokio::test]
     async fn a_decoder_that_nobody_wants_reads_nothing_more() {
-        let object = Arc::new(EndlessObject { head: b"fLaC".to_vec(), size: 50 << 30, read: AtomicU64::new(0) });
+        let object = object(wave(48_000), "wav");
         let (sender, blocks) = block_queue();
         drop(blocks);
-        let mut file = ObjectFile::new(Arc::clone(&object) as _, Handle::current(), Arc::default(), sender);
-        let read = tokio::task::spawn_blocking(move || std::io::Read::read(&mut file, &mut [0; 10])).await;
-        assert!(read.expect("no panic").is_err());
+        let file = ObjectFile::new(Arc::clone(&object) as Arc<dyn TrackObject>, Handle::current());
+        let mut file = WantedFile { file, wanted_by: sender };
+        let read = tokio::task::spawn_blocking(move || file.read(&mut [0; 10]).is_err()).await;
+        assert!(read.expect("no panic"));
         assert_eq!(object.read.load(Ordering::SeqCst), 0);
     }
 

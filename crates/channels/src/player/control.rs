@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::output::OpenedTrack;
 use super::station::{HeardTrack, PlayFailure, PlayOutcome, PlayedRecord, StationRecord};
 use super::{DeskCommand, DeskReport, DeskTrack, PlayerContext, RENEW_INTERVAL};
-use crate::audio::decoder::{self, DecodeError, DecodedBlock};
+use crate::audio::decoder::{self, DecodedBlock};
 use crate::channel::ChannelId;
 use crate::queue::item::QueueItem;
 use crate::queue::store::ClaimToken;
@@ -18,6 +18,7 @@ use crate::service::ClaimedItem;
 use primitives::clock::monotonic_now;
 use primitives::failure_log::FailureLog;
 use primitives::lifecycle::BackgroundTasks;
+use track_audio::decoder::DecodeError;
 
 /// Control of a channel at this node.
 pub struct PlayerControl<'a> {

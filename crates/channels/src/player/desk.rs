@@ -10,10 +10,11 @@ use tokio::time::{Instant, interval};
 use super::output::Program;
 use super::station::{FailureCause, PlayOutcome};
 use super::{DeskCommand, DeskReport, DeskTrack, PlayerContext};
-use crate::audio::decoder::{BLOCK_FRAMES, DecodeError, DecodedBlock};
+use crate::audio::decoder::{BLOCK_FRAMES, DecodedBlock};
 use crate::audio::mixer::{MixerSlot, TrackMixer};
 use crate::audio::{CHANNELS, SAMPLE_RATE};
 use primitives::clock::monotonic_now;
+use track_audio::decoder::DecodeError;
 
 /// Time that a block plays.
 const BLOCK: Duration = Duration::from_millis(100);

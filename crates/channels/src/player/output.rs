@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use crate::audio::object::{TrackObject, TrackObjectError};
 use crate::queue::item::QueueItem;
 use primitives::ids::UserId;
+use track_audio::object::{TrackObject, TrackObjectError};
 
 /// Track that is open.
 pub struct OpenedTrack {

@@ -3,7 +3,7 @@
 use symphonia::core::codecs::audio::AudioCodecParameters;
 use symphonia::core::codecs::audio::well_known::CODEC_ID_VORBIS;
 
-use super::decoder::DecodeError;
+use crate::decoder::DecodeError;
 
 /// Sign at which a codebook of Vorbis begins, at any bit.
 const CODEBOOK_SYNC: u64 = 0x56_4342;

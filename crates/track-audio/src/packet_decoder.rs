@@ -13,7 +13,7 @@ use super::opus::OpusTrackDecoder;
 const MAX_PACKET_SAMPLES: usize = 1 << 20;
 
 /// The decoder.
-pub enum TrackDecoder {
+pub enum PacketDecoder {
     /// Of Symphonia.
     Symphonia(Box<dyn AudioDecoder>),
     /// Of libopus.
@@ -39,7 +39,7 @@ pub enum PacketFault {
     Track(DecodeError),
 }
 
-impl TrackDecoder {
+impl PacketDecoder {
     /// Creates the decoder of a track with these parameters.
     pub fn new(parameters: &AudioCodecParameters) -> Result<Self, DecodeError> {
         if parameters.codec == CODEC_ID_OPUS {
