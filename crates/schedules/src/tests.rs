@@ -360,7 +360,8 @@ async fn a_schedule_that_cannot_be_read_hides_none_and_can_be_deleted() {
     assert!(page.schedules.is_empty() && page.next.is_some(), "there is more behind it");
     let wait = tick(&node.service, &mut node.watch, monotonic_now()).await.expect("the database answers");
     assert!(wait.is_zero(), "something has moved on");
-    assert_eq!(node.next_run().await.schedule, good.id);
+    let run = node.next_run().await;
+    assert_eq!(run.schedule, good.id);
     let wait = tick(&node.service, &mut node.watch, monotonic_now()).await.expect("the database answers");
     assert_eq!(wait, Duration::from_secs(1), "nobody spins");
     let listed = node.service.list(None, None, 10).await.expect("it is listed");
@@ -415,7 +416,8 @@ async fn a_user_has_so_many_runs_at_once_and_others_have_theirs() {
         .expect("it is made");
     clock.advance(Duration::from_secs(3600));
     node.tick(monotonic_now()).await;
-    assert_eq!(node.next_run().await.schedule, other.id, "the backlog of one is nobody else's");
+    let others = node.next_run().await;
+    assert_eq!(others.schedule, other.id, "the backlog of one is nobody else's");
     runs.remove(0).finish(Ok(()));
     let next = async {
         loop {
@@ -428,6 +430,7 @@ async fn a_user_has_so_many_runs_at_once_and_others_have_theirs() {
     };
     let next = tokio::time::timeout(LIMIT, next).await.expect("there is room again");
     assert_eq!((next.schedule, next.fire_at), (schedule.id, at(3600)));
+    others.finish(Ok(()));
 }
 
 #[tokio::test]
