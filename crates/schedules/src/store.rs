@@ -179,11 +179,6 @@ impl ScheduleStore {
         self.run(deleted).await
     }
 
-    /// Returns a schedule that can be read.
-    pub async fn get(&self, id: Uuid) -> Result<Option<Schedule>, Error> {
-        Ok(self.find(id).await?.and_then(StoredSchedule::readable))
-    }
-
     /// Returns a schedule, whether it can be read or not.
     pub async fn find(&self, id: Uuid) -> Result<Option<StoredSchedule>, Error> {
         let sql = format!("SELECT {COLUMNS} FROM schedules WHERE id = $1");

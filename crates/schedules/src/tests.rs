@@ -144,7 +144,8 @@ async fn each_instant_is_one_nodes_alone() {
     }
     assert!(one.runs.try_recv().is_err() && two.runs.try_recv().is_err(), "no instant came twice");
     assert_eq!(one.history(&schedule).await.len(), 5);
-    let kept = one.service.0.store.get(schedule.id).await.expect("it is read").expect("it is there");
+    let kept = one.service.0.store.find(schedule.id).await.expect("it is read").expect("it is there");
+    let kept = kept.readable().expect("it can be read");
     assert_eq!((kept.triggered_count, kept.next_run_at), (5, Some(at(360))));
 }
 
