@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 
 use crate::catalogue::sqlite;
 use crate::support::client::Reply;
+use crate::support::eventually::LIMIT;
 use crate::support::tools::TempFolder;
 use crate::support::user::ApiUser;
 use crate::support::{Gate, config, token};
@@ -81,7 +82,8 @@ impl Client {
 
     /// Opens the sound of a station.
     async fn hear(&self, id: &str) -> Sound {
-        let request = self.0.client.request(Method::GET, &path(&format!("{id}/live")));
+        // Streams go on for longer than an answer may take.
+        let request = self.0.client.request(Method::GET, &path(&format!("{id}/live"))).timeout(LIMIT);
         let response = request.header("authorization", &self.0.authorization).send().await.expect("the gate answers");
         Sound::of(response)
     }

@@ -38,6 +38,13 @@ struct UntoldChanges {
     added: Notify,
 }
 
+impl UntoldChanges {
+    /// Takes one out, before it is told: a change from now on is told again.
+    fn take(&self) -> Option<usize> {
+        self.channels.lock().pop_first()
+    }
+}
+
 impl FeedRelay {
     /// Creates the connection for these channels.
     pub fn new(redis: Redis, channels: &[ChannelId]) -> Self {
@@ -80,9 +87,7 @@ impl FeedRelay {
     async fn publish_changes(&self) {
         loop {
             self.untold.added.notified().await;
-            loop {
-                // Taken out before it is told: a change from now on is told again.
-                let Some(number) = self.untold.channels.lock().pop_first() else { break };
+            while let Some(number) = self.untold.take() {
                 let client = self.redis.client_with_timeout(PUBLISH_TIMEOUT);
                 let publish = client.publish::<(), _, _>(self.channels[number].1.clone(), "changed");
                 if self.redis.run_with_timeout(PUBLISH_TIMEOUT, publish).await.is_err() {
