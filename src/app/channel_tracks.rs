@@ -10,7 +10,7 @@ use http::{HeaderMap, HeaderValue, Method, header};
 use serde_json::{Map, Value};
 
 use super::streamed_tracks::{find_track_object, refusal, stream_path};
-use crate::proxy::inspect::{RequestedObject, find_object_for_server};
+use crate::proxy::inspect::{RequestedObject, ServerRight, find_object_for_server, named_host};
 use crate::proxy::runtime::Runtime;
 use ::channels::TrackAccess;
 
@@ -32,12 +32,15 @@ pub struct StreamedTracks(pub Arc<ArcSwap<Runtime>>);
 
 #[async_trait]
 impl TrackAccess for StreamedTracks {
-    async fn check(&self, id: &TrackId, request_head: &Parts, user: &User) -> Result<(), Error> {
-        find_track_object(&self.0, id, request_head, user).await.map(drop)
+    async fn check(&self, id: &TrackId, request_head: &Parts, user: &User) -> Result<Option<String>, Error> {
+        find_track_object(&self.0, id, request_head, user).await?;
+        Ok(named_host(request_head).map(str::to_owned))
     }
 
     async fn check_for(&self, id: &TrackId, owner: &UserId) -> Result<(), Error> {
-        let found = find_object_for_server(&self.0.load_full(), &stream_path(id), Some(&claims_of(owner))).await;
+        let claims = claims_of(owner);
+        let right = ServerRight::Claims(&claims);
+        let found = find_object_for_server(&self.0.load_full(), &stream_path(id), right).await;
         found.map(drop).map_err(refusal)
     }
 }
@@ -45,9 +48,11 @@ impl TrackAccess for StreamedTracks {
 #[async_trait]
 impl TrackObjects for StreamedTracks {
     async fn open(&self, item: &QueueItem) -> Result<OpenedTrack, TrackObjectError> {
-        // Who has requested a track was judged then, by the token. The owner of a playlist has none here.
+        // Who has requested a track was judged then, by the token, and under that host. The owner of a playlist has neither here.
         let owner = (item.source == ItemSource::Playlist).then(|| claims_of(&item.user));
-        let found = find_object_for_server(&self.0.load_full(), &stream_path(&item.track), owner.as_ref()).await;
+        let judged = ServerRight::Judged { host: item.host.as_deref() };
+        let right = owner.as_ref().map_or(judged, ServerRight::Claims);
+        let found = find_object_for_server(&self.0.load_full(), &stream_path(&item.track), right).await;
         let object = found.map_err(|refused| TrackObjectError(refused.detail.into_owned()))?;
         let headers = ask(&object, &Method::HEAD, &HeaderMap::new()).await?.headers;
         let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());

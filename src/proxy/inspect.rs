@@ -9,12 +9,14 @@ use http::{HeaderMap, HeaderValue, Method, Request, header};
 
 use super::admission::{self, authorization};
 use super::failure::ProxyFailure;
+use super::route::Route;
 use super::runtime::Runtime;
 use super::tracks::ObjectSource;
 pub use super::tracks::RequestedObject;
 use http_semantics::error_codes::ErrorCode;
 use object_engine::{self, AttemptStats, RequestPlan};
 use primitives::unix_time::UnixMillis;
+use routing::pattern::Captures;
 use routing::table::RouteLookup;
 use server_kit::auth::Claims;
 use server_kit::auth::path_token::PathAuthorization;
@@ -101,23 +103,69 @@ async fn find_stream(runtime: &Arc<Runtime>, inquiry: &StreamInquiry<'_>) -> Res
     Ok(found)
 }
 
-/// Finds the object for this server itself, which has no request: with `claims` as for a token that has no others, without any as for
-/// somebody whose right was judged before.
+/// Right of this server to read an object, for which it has no request.
+#[derive(Clone, Copy, Debug)]
+pub enum ServerRight<'a> {
+    /// Somebody's right was judged before, at a request to this host.
+    Judged {
+        /// The host, by which the route is found again: another one may lead to another object, and ask for more.
+        host: Option<&'a str>,
+    },
+    /// It is judged now, as for a token that has these claims and no others.
+    Claims(&'a Claims),
+}
+
+/// Returns the host that a request names, by which its route is found.
+pub fn named_host(request_head: &Parts) -> Option<&str> {
+    admission::request_host(request_head)
+}
+
+/// Finds the object for this server itself.
 pub async fn find_object_for_server(
     runtime: &Arc<Runtime>,
     path: &str,
-    claims: Option<&Claims>,
+    right: ServerRight<'_>,
 ) -> Result<RequestedObject, StreamRefusal> {
-    let request = Request::get(path).body(()).map_err(|_| ProxyFailure::Internal)?.into_parts().0;
-    let (route, captures) = match runtime.find(&admission::routing_input(&request, &Method::GET))? {
-        RouteLookup::Found(found) => (found.value, found.captures),
-        RouteLookup::MethodNotAllowed(_) | RouteLookup::NotFound => return Err(ProxyFailure::NoRoute.into()),
+    let claims = match right {
+        ServerRight::Judged { host } => {
+            let request = request_to(path, host)?;
+            let (source, captures, _) = find_source(runtime, &request)?;
+            return Ok(source.find_object(&captures).await?);
+        }
+        ServerRight::Claims(claims) => claims,
     };
-    if let Some(claims) = claims {
+    // Nobody has named a host: the route without one, else the first that has the path under any.
+    let named = runtime.routes().flat_map(|route| &route.policies.hosts).map(|host| host.replacen('*', "any", 1));
+    let hosts: Vec<Option<String>> = std::iter::once(None).chain(named.map(Some)).collect();
+    for host in hosts {
+        let Ok(request) = request_to(path, host.as_deref()) else { continue };
+        let Ok((source, captures, route)) = find_source(runtime, &request) else { continue };
         authorization::check_access(runtime, route, &captures, claims, (&HeaderMap::new(), None)).await?;
+        return Ok(source.find_object(&captures).await?);
     }
+    Err(ProxyFailure::NoRoute.into())
+}
+
+/// Returns the head of a GET of a path under a host.
+fn request_to(path: &str, host: Option<&str>) -> Result<Parts, ProxyFailure> {
+    let mut request = Request::get(path).body(()).map_err(|_| ProxyFailure::Internal)?.into_parts().0;
+    if let Some(host) = host {
+        request.headers.insert(header::HOST, HeaderValue::from_str(host).map_err(|_| ProxyFailure::NoRoute)?);
+    }
+    Ok(request)
+}
+
+/// Finds the route of a request, which must be one of objects.
+fn find_source<'a>(
+    runtime: &'a Runtime,
+    request: &Parts,
+) -> Result<(ObjectSource<'a>, Captures, &'a Arc<Route>), ProxyFailure> {
+    let (route, captures) = match runtime.find(&admission::routing_input(request, &Method::GET))? {
+        RouteLookup::Found(found) => (found.value, found.captures),
+        RouteLookup::MethodNotAllowed(_) | RouteLookup::NotFound => return Err(ProxyFailure::NoRoute),
+    };
     let source = ObjectSource::of(&route.handler).ok_or(ProxyFailure::NoRoute)?;
-    Ok(source.find_object(&captures).await?)
+    Ok((source, captures, route))
 }
 
 /// Finds the object, and the right to it that a URL would carry.
@@ -126,11 +174,7 @@ async fn find_object(
     inquiry: &StreamInquiry<'_>,
 ) -> Result<(PathAuthorization, RequestedObject), ProxyFailure> {
     let StreamInquiry { path, request_head, claims, query_store: _ } = *inquiry;
-    let mut request = Request::get(path).body(()).map_err(|_| ProxyFailure::Internal)?.into_parts().0;
-    let named = request_head.uri.authority().and_then(|host| HeaderValue::from_str(host.as_str()).ok());
-    if let Some(host) = named.as_ref().or(request_head.headers.get(header::HOST)) {
-        request.headers.insert(header::HOST, host.clone());
-    }
+    let request = request_to(path, named_host(request_head))?;
     let (route, captures) = match runtime.find(&admission::routing_input(&request, &Method::GET))? {
         RouteLookup::Found(found) => (found.value, found.captures),
         RouteLookup::MethodNotAllowed(_) | RouteLookup::NotFound => return Err(ProxyFailure::NoRoute),

@@ -205,7 +205,8 @@ impl Runtime {
         client_ip::is_in(peer, &self.server.trusted_proxies)
     }
 
-    fn routes(&self) -> impl Iterator<Item = &Arc<Route>> {
+    /// All routes.
+    pub fn routes(&self) -> impl Iterator<Item = &Arc<Route>> {
         let films = self.films.iter().flat_map(|films| [&films.films, &films.keys]);
         self.routes.entries().map(|entry| &entry.value).chain(films)
     }

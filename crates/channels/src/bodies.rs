@@ -10,7 +10,7 @@ use crate::channel::ChannelId;
 use crate::player::station::{PlayOutcome, PlayedRecord, StationRecord};
 use crate::queue::estimate::EstimatedItem;
 use crate::queue::item::ItemSource;
-use crate::service::TrackRequest;
+use crate::service::{AddedItem, TrackRequest};
 use server_kit::api::error::Error as ApiError;
 use server_kit::api::id::parse_track;
 use server_kit::api::timestamps::to_rfc3339;
@@ -46,10 +46,10 @@ pub struct QueuedItemResponse {
     /// Id of the item.
     #[schema(value_type = String)]
     item_id: Uuid,
-    /// Its place: 1 is next, 0 is played or made ready.
-    position: u32,
+    /// Its place: 1 is next, 0 is played or made ready; null where it cannot be told at the moment.
+    position: Option<u32>,
     /// Seconds until it begins, as far as it can be told: somebody may go before it.
-    eta_seconds: u64,
+    eta_seconds: Option<u64>,
 }
 
 /// Item of a queue.
@@ -102,15 +102,15 @@ impl QueueItemRequest {
                 return Err(ApiError::unprocessable(format!("`duration_ms` must be 1 to {MAX_DURATION_MILLIS}")));
             }
         };
-        Ok(TrackRequest { track, duration })
+        Ok(TrackRequest { track, duration, host: None })
     }
 }
 
 impl QueuedItemResponse {
     /// Returns the answer for an item.
-    pub fn new(queued: &EstimatedItem) -> Self {
-        let EstimatedItem { item, position, eta } = queued;
-        Self { item_id: item.item.id, position: *position, eta_seconds: eta.as_secs() }
+    pub fn new(added: AddedItem) -> Self {
+        let (position, eta) = added.place.unzip();
+        Self { item_id: added.id, position, eta_seconds: eta.map(|eta| eta.as_secs()) }
     }
 }
 
@@ -177,8 +177,10 @@ pub struct PlayedItemView {
     ended_at: String,
     /// `played`, `skipped` or `failed`.
     outcome: &'static str,
-    /// Why it failed.
-    reason: Option<String>,
+    /// Why it failed: `unreadable`, `unknown-format`, `damaged` or `too-long`.
+    reason: Option<&'static str>,
+    /// More about it; only admins are told.
+    detail: Option<String>,
 }
 
 /// What was played.
@@ -218,15 +220,17 @@ impl ChannelView {
 }
 
 impl PlayedItemView {
-    /// Returns the view of an item that is over.
-    pub fn new(played: PlayedRecord) -> Self {
+    /// Returns the view of an item that is over, for a user.
+    pub fn new(played: PlayedRecord, viewer: &User) -> Self {
         let outcome = played.outcome.name();
-        let reason = match played.outcome {
-            PlayOutcome::Failed(reason) => Some(reason),
-            PlayOutcome::Played | PlayOutcome::Skipped => None,
+        let (reason, detail) = match played.outcome {
+            PlayOutcome::Failed(failure) => {
+                (Some(failure.cause.name()), Some(failure.detail).filter(|_| viewer.is_admin()))
+            }
+            PlayOutcome::Played | PlayOutcome::Skipped => (None, None),
         };
         let (item_id, track_id) = (played.item, played.track);
-        Self { item_id, track_id, ended_at: to_rfc3339(played.ended_at), outcome, reason }
+        Self { item_id, track_id, ended_at: to_rfc3339(played.ended_at), outcome, reason, detail }
     }
 }
 

@@ -31,8 +31,9 @@ use server_kit::limit::stream_limits::StreamRefusal;
 /// Judge of who may have a track played, implemented by the part that streams tracks.
 #[async_trait]
 pub trait TrackAccess: Send + Sync {
-    /// Returns an error that says why `user`, who asks with `request_head`, cannot stream the track.
-    async fn check(&self, id: &TrackId, request_head: &Parts, user: &User) -> Result<(), ApiError>;
+    /// Returns the host under which `user`, who asks with `request_head`, may stream the track, or an error that says why that
+    /// may not be.
+    async fn check(&self, id: &TrackId, request_head: &Parts, user: &User) -> Result<Option<String>, ApiError>;
 
     /// Returns an error that says why the track cannot be played on behalf of `owner`, who asks for nothing now.
     async fn check_for(&self, id: &TrackId, owner: &UserId) -> Result<(), ApiError>;

@@ -2,7 +2,7 @@
 
 use prometheus::{IntCounter, IntCounterVec, IntGauge, Registry};
 
-use crate::player::station::PlayOutcome;
+use crate::player::station::{FailureCause, PlayOutcome};
 use server_kit::telemetry::registration;
 
 /// Outcome of a request to queue an item.
@@ -107,7 +107,8 @@ impl PlayerMetrics {
                 "Tenths of a second in which a track of a channel had not come in time",
             )?,
         };
-        for outcome in [PlayOutcome::Played, PlayOutcome::Skipped, PlayOutcome::Failed(String::new())] {
+        let failed = PlayOutcome::failed(FailureCause::Damaged, "");
+        for outcome in [PlayOutcome::Played, PlayOutcome::Skipped, failed] {
             metrics.played.with_label_values(&[outcome.name()]);
         }
         Ok(metrics)

@@ -17,7 +17,7 @@ use crate::bodies::{
 use crate::feed::stream;
 use crate::player::output::ProgramListener;
 use crate::queue::estimate::EstimatedItem;
-use crate::service::{ChannelService, TICKET_TTL};
+use crate::service::{ChannelService, TICKET_TTL, TrackRequest};
 use primitives::unix_time::UnixMillis;
 use server_kit::api::error::Error as ApiError;
 use server_kit::api::extractors::{Json, Path, Query};
@@ -78,9 +78,9 @@ async fn add_item(
 ) -> Result<(StatusCode, Json<QueuedItemResponse>), ApiError> {
     let channel = channels.channel(&channel)?;
     let request = body.request()?;
-    channels.tracks().check(&request.track, &head.0, &user).await?;
-    let queued = channels.add(&channel, request, &user).await?;
-    Ok((StatusCode::CREATED, Json(QueuedItemResponse::new(&queued))))
+    let host = channels.tracks().check(&request.track, &head.0, &user).await?;
+    let queued = channels.add(&channel, TrackRequest { host, ..request }, &user).await?;
+    Ok((StatusCode::CREATED, Json(QueuedItemResponse::new(queued))))
 }
 
 /// List the queue of a channel: what is played first, then what waits, in its order.
@@ -181,11 +181,12 @@ async fn get_channel(
         (status = 503, description = "Cannot be read at the moment; see Retry-After")))]
 async fn history(
     State(channels): State<ChannelService>,
-    _: User,
+    user: User,
     Path(channel): Path<String>,
 ) -> Result<Json<HistoryView>, ApiError> {
     let channel = channels.channel(&channel)?;
-    let items = channels.history(&channel).await?.into_iter().map(PlayedItemView::new).collect();
+    let items = channels.history(&channel).await?.into_iter();
+    let items = items.map(|played| PlayedItemView::new(played, &user)).collect();
     Ok(Json(HistoryView { items }))
 }
 

@@ -14,7 +14,7 @@ use crate::player::station::{PlayedRecord, StationRecord, StationStore};
 use crate::player::{PlayerContext, station_store};
 use crate::queue::estimate::{EstimatedItem, estimate};
 use crate::queue::item::{ItemSource, QueueItem};
-use crate::queue::store::{self, AddOutcome, ClaimRequest, ClaimToken, QueueStore, QueueStoreError, RemoveOutcome};
+use crate::queue::store::{self, AddOutcome, ClaimToken, QueueStore, QueueStoreError, RemoveOutcome};
 use crate::settings::Settings;
 use crate::{Error, TrackAccess, player};
 use primitives::clock::{Clock, monotonic_now};
@@ -28,6 +28,7 @@ use server_kit::auth::revocation::TokenRevocations;
 use server_kit::auth::token_right::TokenRight;
 use server_kit::redis::Redis;
 
+mod claims;
 mod stations;
 
 /// Time within which a ticket to a channel's session is used.
@@ -89,6 +90,15 @@ pub struct ClaimedItem {
     pub token: ClaimToken,
 }
 
+/// Item that was queued.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AddedItem {
+    /// Its id.
+    pub id: Uuid,
+    /// Its place, and the time until it begins; `None` where that cannot be told at the moment.
+    pub place: Option<(u32, Duration)>,
+}
+
 /// Request for a track.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TrackRequest {
@@ -96,6 +106,8 @@ pub struct TrackRequest {
     pub track: TrackId,
     /// Its length, where the user's player knows it.
     pub duration: Option<Duration>,
+    /// Host under which the user may stream it.
+    pub host: Option<String>,
 }
 
 impl ChannelService {
@@ -196,10 +208,10 @@ impl ChannelService {
         self.0.clock.unix_millis()
     }
 
-    /// Queues a track, which the user must be allowed to stream; returns the item with its place.
-    pub async fn add(&self, channel: &ChannelId, request: TrackRequest, user: &User) -> Result<EstimatedItem, Error> {
+    /// Queues a track, which the user must be allowed to stream; returns the item's id and place.
+    pub async fn add(&self, channel: &ChannelId, request: TrackRequest, user: &User) -> Result<AddedItem, Error> {
         let (state, now) = (&self.0, self.now());
-        let TrackRequest { track, duration } = request;
+        let TrackRequest { track, duration, host } = request;
         let queue = &state.settings.queue;
         let item = QueueItem {
             id: ordered_id(now),
@@ -209,6 +221,7 @@ impl ChannelService {
             queued_at: now,
             turn_at: now - queue.head_start(user.role()),
             duration,
+            host,
         };
         let outcome = self.answer(state.store.add(channel, &item, queue).await);
         let (counted, refusal) = match &outcome {
@@ -223,14 +236,15 @@ impl ChannelService {
             return Err(refusal);
         }
         state.feeds.tell_changed(channel);
-        let queued = self.list(channel).await?.into_iter().find(|queued| queued.item.item.id == item.id);
-        // It may have been played or taken out meanwhile.
-        let gone = || EstimatedItem {
-            item: store::WaitingItem { item, claimed_at: Some(now) },
-            position: 0,
-            eta: Duration::ZERO,
+        // It is queued, whether its place can be told or not; it may have been played or taken out meanwhile.
+        let place = match self.list(channel).await {
+            Ok(items) => {
+                let queued = items.into_iter().find(|queued| queued.item.item.id == item.id);
+                Some(queued.map_or((0, Duration::ZERO), |queued| (queued.position, queued.eta)))
+            }
+            Err(_) => None,
         };
-        Ok(queued.unwrap_or_else(gone))
+        Ok(AddedItem { id: item.id, place })
     }
 
     /// Returns the items of a channel, those that are played first.
@@ -269,6 +283,7 @@ impl ChannelService {
             queued_at: now,
             turn_at: now,
             duration: None,
+            host: None,
         };
         let items: Vec<QueueItem> = tracks.into_iter().map(item).collect();
         self.answer(self.0.store.set_playlist(&channel, &items).await)?;
@@ -281,47 +296,6 @@ impl ChannelService {
     pub async fn stop_playlist(&self, channel: &ChannelId) -> Result<(), Error> {
         let channel = self.channel(channel.as_str())?;
         self.answer(self.0.store.set_playlist(&channel, &[]).await)
-    }
-
-    /// Claims the next item of a channel to play it; it is the caller's for `Settings::queue.claim_lease`.
-    pub async fn claim(&self, channel: &ChannelId) -> Result<Option<ClaimedItem>, Error> {
-        let (state, now) = (&self.0, self.now());
-        let token = ClaimToken(Uuid::new_v4());
-        let until = now + state.settings.queue.claim_lease;
-        let request = ClaimRequest { now, until, token, playlist_item_id: ordered_id(now) };
-        let outcome = self.answer(state.store.claim(channel, request).await)?;
-        state.metrics.returned.inc_by(outcome.returned.into());
-        state.metrics.dropped.inc_by(outcome.dropped.into());
-        if outcome.dropped > 0 {
-            let (channel, items) = (channel.as_str(), outcome.dropped);
-            tracing::warn!(channel, items, "items of a queue were given up: whoever played them has vanished");
-        }
-        if outcome.item.is_some() || outcome.returned > 0 || outcome.dropped > 0 {
-            state.feeds.tell_changed(channel);
-        }
-        let Some(item) = outcome.item else { return Ok(None) };
-        state.metrics.claimed.inc();
-        Ok(Some(ClaimedItem { item, token }))
-    }
-
-    /// Extends a claim; returns false where the item was taken out, or is another's.
-    pub async fn renew(&self, channel: &ChannelId, claimed: &ClaimedItem) -> Result<bool, Error> {
-        let until = self.now() + self.0.settings.queue.claim_lease;
-        self.answer(self.0.store.renew(channel, claimed.item.id, claimed.token, until).await)
-    }
-
-    /// Ends a claim after the item was played, or given up.
-    pub async fn complete(&self, channel: &ChannelId, claimed: &ClaimedItem) -> Result<bool, Error> {
-        let done = self.answer(self.0.store.complete(channel, claimed.item.id, claimed.token).await);
-        self.0.feeds.tell_changed(channel);
-        done
-    }
-
-    /// Ends a claim, and has the item wait again.
-    pub async fn release(&self, channel: &ChannelId, claimed: &ClaimedItem) -> Result<bool, Error> {
-        let released = self.answer(self.0.store.release(channel, claimed.item.id, claimed.token).await);
-        self.0.feeds.tell_changed(channel);
-        released
     }
 
     /// Returns the feeds of the queues.
@@ -352,17 +326,6 @@ impl ChannelService {
     /// Starts a task beside the requests.
     pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         self.0.tasks.spawn(task);
-    }
-
-    /// Returns true where an item is claimed.
-    pub(crate) async fn has_claims(&self, channel: &ChannelId) -> bool {
-        let snapshot = self.answer(self.0.store.snapshot(channel).await);
-        snapshot.is_ok_and(|snapshot| snapshot.items.first().is_some_and(|item| item.claimed_at.is_some()))
-    }
-
-    /// Returns the time for which a claim lasts unless it is renewed.
-    pub(crate) fn claim_lease(&self) -> Duration {
-        self.0.settings.queue.claim_lease
     }
 
     /// Logs a failure of the store, if it is news.

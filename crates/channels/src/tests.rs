@@ -33,6 +33,7 @@ fn item(number: u32, role: UserRole, at: i64, settings: &QueueSettings) -> Queue
         queued_at,
         turn_at: queued_at - settings.head_start(role),
         duration: None,
+        host: None,
     }
 }
 

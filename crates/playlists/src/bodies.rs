@@ -4,7 +4,7 @@ use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
 
 use crate::formats::MAX_TEXT_BYTES;
-use crate::playlist::{PlaylistContent, PlaylistItem};
+use crate::playlist::{MAX_DURATION_MILLIS, PlaylistContent, PlaylistItem};
 use server_kit::api::error::Error;
 use server_kit::api::id;
 use server_kit::api::json_values::Milliseconds;
@@ -13,9 +13,7 @@ use server_kit::api::plain_text::parse_line;
 /// Longest name, in bytes.
 pub const MAX_NAME_BYTES: usize = 200;
 /// Longest description, in bytes.
-const MAX_DESCRIPTION_BYTES: usize = 1000;
-/// Longest length of a track: a week in milliseconds.
-const MAX_DURATION_MILLIS: i64 = 7 * 86_400_000;
+pub const MAX_DESCRIPTION_BYTES: usize = 1000;
 
 /// Playlist that is made, or that another one is replaced with.
 #[derive(Deserialize, ToSchema)]
@@ -119,7 +117,7 @@ impl ItemRequest {
             text.map(|text| parse_line(&format!("items[{index}].{name}"), &text, MAX_TEXT_BYTES)).transpose()
         };
         let duration_ms = self.duration_ms.map(|Milliseconds(millis)| {
-            let good = u32::try_from(millis).ok().filter(|_| (1..=MAX_DURATION_MILLIS).contains(&millis));
+            let good = u32::try_from(millis).ok().filter(|millis| (1..=MAX_DURATION_MILLIS).contains(millis));
             let expected = format!("expected 1 to {MAX_DURATION_MILLIS}");
             good.ok_or_else(|| Error::unprocessable(format!("`items[{index}].duration_ms` is {millis}; {expected}")))
         });

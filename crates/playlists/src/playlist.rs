@@ -6,6 +6,9 @@ use uuid::Uuid;
 use primitives::ids::{TrackId, UserId};
 use primitives::unix_time::UnixMillis;
 
+/// Longest length of a track: a week in milliseconds.
+pub const MAX_DURATION_MILLIS: u32 = 7 * 86_400_000;
+
 /// Playlist of a user.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Playlist {

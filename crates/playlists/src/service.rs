@@ -89,8 +89,8 @@ impl PlaylistService {
             name.trim_end().to_owned()
         });
         let name = name.or(of_file).unwrap_or_else(|| IMPORTED_NAME.to_owned());
-        let items = std::mem::take(&mut parsed.items);
-        let playlist = self.add(user, PlaylistContent { name, description: None, items }).await?;
+        let (description, items) = (parsed.description.take(), std::mem::take(&mut parsed.items));
+        let playlist = self.add(user, PlaylistContent { name, description, items }).await?;
         self.0.metrics.count_change(PlaylistChange::Imported);
         self.0.metrics.skipped_entries.inc_by(u64::try_from(parsed.skipped.len()).unwrap_or(u64::MAX));
         Ok((playlist.head, parsed))

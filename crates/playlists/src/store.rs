@@ -121,17 +121,33 @@ impl PlaylistStore {
         after: Option<Uuid>,
         limit: u32,
     ) -> Result<Vec<PlaylistHead>, Error> {
+        let wanted = usize::try_from(limit).unwrap_or(usize::MAX);
+        let mut found = Vec::new();
+        let mut after = after.map(|id| id.to_string()).unwrap_or_default();
+        // Rows that cannot be read end no list early.
+        loop {
+            let rows = self.rows(user, &after, limit).await?;
+            let is_last = rows.len() < wanted;
+            after = rows.last().map(|row| row.0.clone()).unwrap_or_default();
+            found.extend(rows.into_iter().filter_map(head));
+            if is_last || found.len() >= wanted {
+                found.truncate(wanted);
+                return Ok(found);
+            }
+        }
+    }
+
+    async fn rows(&self, user: Option<&UserId>, after: &str, limit: u32) -> Result<Vec<HeadRow>, Error> {
         let sql = format!(
             "SELECT {COLUMNS} FROM playlists WHERE id > $1 AND ($2 IS NULL OR user_id = $2) ORDER BY id LIMIT $3"
         );
         let listed = async {
             on!(&self.database, pool => {
-                let query = sqlx::query_as::<_, HeadRow>(AssertSqlSafe(sql));
-                let query = query.bind(after.map(|id| id.to_string()).unwrap_or_default());
+                let query = sqlx::query_as::<_, HeadRow>(AssertSqlSafe(sql)).bind(after);
                 query.bind(user.map(UserId::as_str)).bind(i64::from(limit)).fetch_all(pool).await
             })
         };
-        Ok(self.run(listed).await?.into_iter().filter_map(head).collect())
+        self.run(listed).await
     }
 
     /// Runs a query within its timeout; a failure is logged.

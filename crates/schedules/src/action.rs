@@ -3,8 +3,11 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::{sleep, timeout};
 use uuid::Uuid;
 
 use crate::store::ScheduleStore;
@@ -14,6 +17,8 @@ use server_kit::api::user::UserRole;
 
 /// Messages that wait for the performer; more wait in their senders.
 const WAITING_MESSAGES: usize = 64;
+/// Time after which the database is asked again whether a run may take effect.
+const BEGIN_RETRY: Duration = Duration::from_millis(500);
 
 /// Kind of an action.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,6 +96,8 @@ pub struct ActionRun {
     pub fire_at: UnixMillis,
     pub(crate) claim: RunClaim,
     pub(crate) store: Arc<ScheduleStore>,
+    pub(crate) lease: Duration,
+    pub(crate) begun: BeginState,
     pub(crate) reply: oneshot::Sender<Result<(), ActionError>>,
 }
 
@@ -101,6 +108,15 @@ pub struct RunClaim {
     pub run: Uuid,
     /// Number of the node that has it, counted from 1 on.
     pub attempt: i64,
+}
+
+/// What is known of whether a run takes effect.
+#[derive(Debug, Default)]
+pub(crate) struct BeginState {
+    /// True from the first time that it is begun: whoever is told once that it takes effect performs it.
+    is_begun: AtomicBool,
+    /// True where nobody can tell.
+    is_unknown: AtomicBool,
 }
 
 /// Sender of messages to the performer. Clones share it.
@@ -139,14 +155,31 @@ impl fmt::Display for ActionKind {
 }
 
 impl ActionRun {
-    /// Notes that the action takes effect from now on. Returns false where it must not: another node has it by now, or the
-    /// schedule is gone. Nothing is performed twice, so whoever dies after this leaves the run interrupted.
+    /// Notes that the action takes effect from now on. Returns false where it must not: another node has it by now, the
+    /// schedule is gone, or the database says neither for as long as the run is this node's; then [`Self::finish`] notes a
+    /// failure, whatever it is told. Nothing is performed twice, so whoever dies after this leaves the run interrupted.
     pub async fn begin(&self) -> bool {
-        self.store.begin(self.claim).await.unwrap_or(false)
+        if self.begun.is_begun.swap(true, Ordering::AcqRel) {
+            return false;
+        }
+        let asked = async {
+            loop {
+                // Asked again it answers the same: an answer may get lost.
+                if let Ok(is_ours) = self.store.begin(self.claim).await {
+                    return is_ours;
+                }
+                sleep(BEGIN_RETRY).await;
+            }
+        };
+        let known = timeout(self.lease, asked).await;
+        self.begun.is_unknown.store(known.is_err(), Ordering::Release);
+        known.unwrap_or(false)
     }
 
-    /// Ends the run.
+    /// Ends the run. One that is dropped instead is given back.
     pub fn finish(self, result: Result<(), ActionError>) {
+        let unknown = || ActionError::Unavailable("the database did not say whether it may take effect".to_owned());
+        let result = if self.begun.is_unknown.load(Ordering::Acquire) { Err(unknown()) } else { result };
         // Nobody waits for it where the node stops.
         let _ = self.reply.send(result);
     }

@@ -2,16 +2,18 @@
 
 use std::time::{Duration, Instant};
 
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::sync::oneshot;
 use tokio::time::{interval, sleep, timeout};
 use uuid::Uuid;
 
 use crate::Error;
-use crate::action::{ActionError, ActionMessage, ActionRun, ActionUser, RunClaim};
+use crate::action::{ActionError, ActionMessage, ActionRun, ActionUser, BeginState, RunClaim};
 use crate::lease_watch::{ForeignRun, LeaseWatch};
+use crate::live_claims::LiveClaim;
 use crate::plan::plan;
-use crate::run_store::FireOutcome;
-use crate::schedule::{RunState, Schedule};
+use crate::run_room::{NoRoom, RunPermit};
+use crate::run_store::{FireOutcome, MAX_KEPT_RUNS, new_run_id};
+use crate::schedule::{RunState, Schedule, StoredSchedule};
 use crate::service::ScheduleService;
 use primitives::clock::monotonic_now;
 use primitives::unix_time::UnixMillis;
@@ -22,22 +24,38 @@ const POLL_INTERVAL: Duration = Duration::from_secs(1);
 const ACTION_TIMEOUT: Duration = Duration::from_secs(120);
 /// Schedules that are looked at in one go.
 const BATCH: u32 = 100;
-/// Time between two deletions of old runs.
-const PRUNE_INTERVAL: Duration = Duration::from_secs(3600);
-/// Tries to note how a run has ended, and the time between two: the database may be away.
-const MAX_FINISH_ATTEMPTS: u32 = 60;
+/// Unfinished runs of other nodes that are looked at.
+const MAX_WATCHED: u32 = 1000;
 /// Signs of life within one lease.
 const BEATS_PER_LEASE: u32 = 3;
 
+/// Run that this process works at.
+pub struct RunWork {
+    /// Right to perform it.
+    pub claim: RunClaim,
+    /// Its instant.
+    pub fire_at: UnixMillis,
+    /// Says to the watch over lost claims that it is not lost.
+    pub live: LiveClaim,
+    /// Its place at this node.
+    pub permit: RunPermit,
+}
+
+/// What becomes of a run that this process works at.
+enum RunEnd {
+    /// It is over.
+    Over(Result<(), ActionError>),
+    /// It goes back to the nodes: nobody performs it here any more.
+    GivenBack,
+    /// Another node has it.
+    Lost,
+}
+
 /// Waits for instants until the tasks stop.
 pub async fn run(service: ScheduleService) {
-    let (mut watch, mut pruned) = (LeaseWatch::default(), None::<Instant>);
-    loop {
+    let mut watch = LeaseWatch::default();
+    while !service.0.tasks.is_stopping() {
         let wait = tick(&service, &mut watch, monotonic_now()).await.unwrap_or(POLL_INTERVAL);
-        let is_time = pruned.is_none_or(|pruned| monotonic_now().saturating_duration_since(pruned) >= PRUNE_INTERVAL);
-        if is_time && service.0.store.prune(service.now() - service.0.settings.history_for).await.is_ok() {
-            pruned = Some(monotonic_now());
-        }
         tokio::select! {
             () = service.0.tasks.stopping() => return,
             () = service.0.changed.notified() => {}
@@ -46,34 +64,52 @@ pub async fn run(service: ScheduleService) {
     }
 }
 
-/// Claims and begins what is due, and takes over what was left; returns the time until something else may come.
+/// Claims and begins what is due, and takes over what was left; returns the time until something else may come. Claims nothing
+/// once the tasks stop.
 pub async fn tick(service: &ScheduleService, watch: &mut LeaseWatch, monotonic: Instant) -> Result<Duration, Error> {
     let state = &service.0;
-    let foreign = state.store.foreign_runs(state.node, BATCH).await?;
+    let foreign = state.store.foreign_runs(&state.live, MAX_WATCHED).await?;
     for run in watch.observe(foreign, monotonic, state.settings.lease) {
+        if state.tasks.is_stopping() {
+            return Ok(POLL_INTERVAL);
+        }
         take_over(service, &run).await?;
     }
-    let due = state.store.due(service.now(), BATCH).await?;
-    let mut has_moved_on = false;
-    for schedule in due {
-        // What there is no room for is another node's, or waits.
-        let Ok(room) = state.room.clone().try_acquire_owned() else { return Ok(POLL_INTERVAL) };
-        has_moved_on |= fire(service, schedule, room).await?;
+    let (now, mut has_moved_on, mut after) = (service.now(), false, None);
+    loop {
+        let page = state.store.due(now, after.as_ref(), BATCH).await?;
+        for schedule in page.schedules {
+            if state.tasks.is_stopping() {
+                return Ok(POLL_INTERVAL);
+            }
+            // What there is no room for is another node's, or waits; the backlog of one user keeps nobody else waiting.
+            match state.room.enter(&schedule.user) {
+                Ok(permit) => has_moved_on |= fire(service, schedule, permit).await?,
+                Err(NoRoom::User) => {}
+                Err(NoRoom::Node) => return Ok(POLL_INTERVAL),
+            }
+        }
+        match page.next {
+            Some(next) => after = Some(next),
+            None => break,
+        }
     }
     if has_moved_on {
         return Ok(Duration::ZERO);
     }
-    let next = state.store.next_due().await?;
+    let next = state.store.next_after(now).await?;
     Ok(next.map_or(POLL_INTERVAL, |next| (next - service.now()).clamp(Duration::from_millis(1), POLL_INTERVAL)))
 }
 
 /// Moves a schedule on from an instant that has come; returns false where another node has done so.
-async fn fire(service: &ScheduleService, schedule: Schedule, room: OwnedSemaphorePermit) -> Result<bool, Error> {
+async fn fire(service: &ScheduleService, schedule: Schedule, permit: RunPermit) -> Result<bool, Error> {
     let (state, now) = (&service.0, service.now());
     let Some(due) = schedule.next_run_at else { return Ok(false) };
     let content = &schedule.content;
     let plan = plan(&content.times, due, now, content.misfire_grace, content.is_coalesced);
-    let outcome = state.store.fire(&schedule, &plan, state.node, now).await?;
+    // Where it fails and was committed nevertheless, it is lost with this, and taken over after a lease.
+    let Some(live) = state.live.hold(new_run_id(now)) else { return Ok(false) };
+    let outcome = state.store.fire(&schedule, &plan, (state.node, live.run()), now).await?;
     if outcome == FireOutcome::Taken {
         return Ok(false);
     }
@@ -82,12 +118,12 @@ async fn fire(service: &ScheduleService, schedule: Schedule, room: OwnedSemaphor
         state.metrics.missed_instants.inc_by(u64::try_from(missed.instants).unwrap_or_default());
     }
     if let (FireOutcome::Claimed(claim), Some(run)) = (outcome, plan.run) {
-        spawn(service, schedule, claim, run.fire_at, Some(room));
+        spawn(service, schedule, RunWork { claim, fire_at: run.fire_at, live, permit });
     }
     Ok(true)
 }
 
-/// Deals with a run whose node has died.
+/// Deals with a run whose node has died, or has lost track of it.
 async fn take_over(service: &ScheduleService, run: &ForeignRun) -> Result<(), Error> {
     let (state, now) = (&service.0, service.now());
     if run.is_running {
@@ -97,43 +133,71 @@ async fn take_over(service: &ScheduleService, run: &ForeignRun) -> Result<(), Er
         }
         return Ok(());
     }
-    let Ok(room) = state.room.clone().try_acquire_owned() else { return Ok(()) };
-    let Some((claim, schedule, fire_at)) = state.store.take_over(run, state.node).await? else { return Ok(()) };
+    if state.room.is_full() {
+        return Ok(());
+    }
+    let Some(live) = state.live.hold(run.id) else { return Ok(()) };
+    let Some(taken) = state.store.take_over(run, state.node).await? else { return Ok(()) };
     state.metrics.takeovers.inc();
-    match schedule {
-        None => end(service, claim, Err(ActionError::Refused("the schedule is gone".to_owned()))).await,
-        Some(schedule) if now - fire_at > schedule.content.misfire_grace.max(state.settings.lease * 2) => {
+    let schedule = match taken.schedule {
+        Some(id) => state.store.find(id).await,
+        None => Ok(None),
+    };
+    let is_late =
+        |schedule: &Schedule| now - taken.fire_at > schedule.content.misfire_grace.max(state.settings.lease * 2);
+    match schedule.map(|found| found.map(StoredSchedule::readable)) {
+        Ok(None) => end(service, taken.claim, Err(ActionError::Refused("the schedule is gone".to_owned()))).await,
+        Ok(Some(Some(schedule))) if is_late(&schedule) => {
             let detail = Some("its node died, and no other one was there in time");
-            if state.store.finish(claim, RunState::Missed, detail, now).await? {
+            if state.store.finish(taken.claim, RunState::Missed, detail, now).await? {
                 state.metrics.count_run(RunState::Missed);
                 state.metrics.missed_instants.inc();
             }
         }
-        Some(schedule) => spawn(service, schedule, claim, fire_at, Some(room)),
+        Ok(Some(Some(schedule))) => match state.room.enter(&schedule.user) {
+            Ok(permit) => {
+                let work = RunWork { claim: taken.claim, fire_at: taken.fire_at, live, permit };
+                spawn(service, schedule, work);
+            }
+            Err(_) => give_back(service, taken.claim).await,
+        },
+        Ok(Some(None)) if now - taken.fire_at > state.settings.lease * 2 => {
+            let error = ActionError::Refused("no node that was there could read the schedule".to_owned());
+            end(service, taken.claim, Err(error)).await;
+        }
+        // A node that can read it may have it.
+        Ok(Some(None)) | Err(_) => give_back(service, taken.claim).await,
     }
     Ok(())
 }
 
 /// Performs a run as a task of its own.
-pub fn spawn(
-    service: &ScheduleService,
-    schedule: Schedule,
-    claim: RunClaim,
-    fire_at: UnixMillis,
-    room: Option<OwnedSemaphorePermit>,
-) {
+pub fn spawn(service: &ScheduleService, schedule: Schedule, work: RunWork) {
     let this = service.clone();
     service.0.tasks.spawn(async move {
+        let RunWork { claim, fire_at, live, permit } = work;
+        let id = schedule.id;
         this.0.metrics.running.inc();
-        perform(&this, schedule, claim, fire_at).await;
+        match perform(&this, schedule, claim, fire_at).await {
+            RunEnd::Over(answer) => end(&this, claim, answer).await,
+            RunEnd::GivenBack => give_back(&this, claim).await,
+            RunEnd::Lost => {}
+        }
         this.0.metrics.running.dec();
-        drop(room);
+        drop((live, permit));
+        // If it fails, there are some more until the next run.
+        let _ = this.0.store.trim(id, MAX_KEPT_RUNS).await;
     });
 }
 
-async fn perform(service: &ScheduleService, schedule: Schedule, claim: RunClaim, fire_at: UnixMillis) {
+/// Gives a run back, so that any node takes it. If that fails, its claim is lost, and taken over after a lease.
+async fn give_back(service: &ScheduleService, claim: RunClaim) {
+    let _ = service.0.store.release(claim).await;
+}
+
+async fn perform(service: &ScheduleService, schedule: Schedule, claim: RunClaim, fire_at: UnixMillis) -> RunEnd {
     let state = &service.0;
-    let (reply, mut answer) = oneshot::channel();
+    let (reply, answer) = oneshot::channel();
     let run = ActionRun {
         user: ActionUser { id: schedule.user, role: schedule.role },
         channel: schedule.content.channel,
@@ -143,50 +207,54 @@ async fn perform(service: &ScheduleService, schedule: Schedule, claim: RunClaim,
         fire_at,
         claim,
         store: state.store.clone(),
+        lease: state.settings.lease,
+        begun: BeginState::default(),
         reply,
     };
-    if let Err(error) = state.actions.send(ActionMessage::Run(run)).await {
-        return end(service, claim, Err(error)).await;
+    if state.actions.send(ActionMessage::Run(run)).await.is_err() {
+        return RunEnd::GivenBack;
     }
-    let answered = async {
-        let mut beats = interval((state.settings.lease / BEATS_PER_LEASE).max(Duration::from_millis(10)));
-        let mut is_stopping = false;
-        loop {
-            tokio::select! {
-                answer = &mut answer => {
-                    let dropped = || Err(ActionError::Unavailable("nobody performs it any more".to_owned()));
-                    return Some(answer.unwrap_or_else(|_| dropped()));
+    let late = || RunEnd::Over(Err(ActionError::Unavailable("it took longer than it may".to_owned())));
+    timeout(ACTION_TIMEOUT, wait_for(service, claim, answer)).await.unwrap_or_else(|_| late())
+}
+
+/// Waits until a run is over, and says all the time that this node lives.
+async fn wait_for(
+    service: &ScheduleService,
+    claim: RunClaim,
+    mut answer: oneshot::Receiver<Result<(), ActionError>>,
+) -> RunEnd {
+    let state = &service.0;
+    let mut beats = interval((state.settings.lease / BEATS_PER_LEASE).max(Duration::from_millis(10)));
+    let mut is_stopping = false;
+    loop {
+        tokio::select! {
+            // Whoever had it has gone: what had taken effect is interrupted after a lease, other nodes have the rest.
+            answer = &mut answer => return answer.map_or(RunEnd::GivenBack, RunEnd::Over),
+            _ = beats.tick() => {
+                // Another node has it: whatever comes of it is that node's.
+                if let Ok(false) = state.store.beat(claim).await {
+                    return RunEnd::Lost;
                 }
-                _ = beats.tick() => {
-                    // Another node has it: whatever comes of it is that node's.
-                    if let Ok(false) = state.store.beat(claim).await {
-                        return None;
-                    }
-                }
-                () = state.tasks.stopping(), if !is_stopping => {
-                    is_stopping = true;
-                    if let Ok(true) = state.store.release(claim).await {
-                        return None;
-                    }
+            }
+            () = state.tasks.stopping(), if !is_stopping => {
+                is_stopping = true;
+                if let Ok(true) = state.store.release(claim).await {
+                    return RunEnd::Lost;
                 }
             }
         }
-    };
-    let late = || Some(Err(ActionError::Unavailable("it took longer than it may".to_owned())));
-    let answer = timeout(ACTION_TIMEOUT, answered).await.unwrap_or_else(|_| late());
-    if let Some(answer) = answer {
-        end(service, claim, answer).await;
     }
 }
 
-/// Notes how a run has ended.
+/// Notes how a run has ended, until that is noted or the tasks stop.
 async fn end(service: &ScheduleService, claim: RunClaim, answer: Result<(), ActionError>) {
     let state = &service.0;
     let (outcome, detail) = match answer {
         Ok(()) => (RunState::Done, None),
         Err(error) => (RunState::Failed, Some(error.to_string())),
     };
-    for _ in 0..MAX_FINISH_ATTEMPTS {
+    loop {
         match state.store.finish(claim, outcome, detail.as_deref(), service.now()).await {
             Ok(is_ours) => {
                 if is_ours {

@@ -7,10 +7,13 @@ mod action;
 mod bodies;
 mod engine;
 mod lease_watch;
+mod live_claims;
 mod metrics;
 mod plan;
+mod prune;
 mod routes;
 mod rule;
+mod run_room;
 mod run_store;
 mod schedule;
 mod sentence;
@@ -33,12 +36,24 @@ use http_semantics::error_codes::ErrorCode;
 use rule::RuleError;
 use server_kit::api::error::Error as ApiError;
 
+/// Time after which a run may be begun again that there was no room for.
+const RUN_RETRY: Duration = Duration::from_secs(5);
+
 /// Reason for which a request cannot be served.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// The database does not answer: try again.
     #[error("schedules cannot be kept or read at the moment")]
     Unavailable,
+    /// The user's runs are as many as may be at once.
+    #[error("as many runs of this user go on as may at once")]
+    TooManyRuns,
+    /// This node's are.
+    #[error("as many runs go on as may at once")]
+    NoRoom,
+    /// Another version has written it.
+    #[error("this version of the server cannot read the schedule: replace or delete it")]
+    Unreadable,
     /// No such schedule, or not one of this user.
     #[error("there is no such schedule")]
     NoSuchSchedule,
@@ -85,10 +100,11 @@ impl From<Error> for ApiError {
     fn from(error: Error) -> Self {
         let detail = error.to_string();
         match error {
-            Error::Unavailable | Error::ActionUnavailable(_) => Self::unavailable(detail),
+            Error::TooManyRuns => Self::too_many(detail, RUN_RETRY),
+            Error::Unavailable | Error::NoRoom | Error::ActionUnavailable(_) => Self::unavailable(detail),
             Error::NoSuchSchedule => Self::not_found(detail),
             Error::Forbidden(_) => Self::forbidden(detail),
-            Error::TooManySchedules(_) => Self::conflict(detail),
+            Error::TooManySchedules(_) | Error::Unreadable => Self::conflict(detail),
             Error::Changed => Self::new(ErrorCode::PreconditionFailed, detail),
             Error::BadRule(_)
             | Error::TooOften(..)

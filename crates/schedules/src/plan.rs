@@ -1,6 +1,7 @@
 //! Plan of what is done about a schedule whose instant has come, pure: late instants within the grace are made good, others are
 //! missed.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::rule::ScheduleTimes;
@@ -8,6 +9,9 @@ use primitives::unix_time::UnixMillis;
 
 /// Most missed instants that are counted: a server may have been down for a year.
 const MAX_COUNTED: i64 = 1000;
+
+/// Most instants that are made good one by one, the newest ones: what begins on a channel ends what began before it.
+const MAX_MADE_GOOD: usize = 20;
 
 /// Instants that become one run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,7 +37,7 @@ pub struct FirePlan {
 pub fn plan(times: &ScheduleTimes, due: UnixMillis, now: UnixMillis, grace: Duration, is_coalesced: bool) -> FirePlan {
     let oldest = now - grace;
     let mut at = Some(due).filter(|due| *due >= oldest);
-    let missed = match at {
+    let mut missed = match at {
         Some(_) => None,
         None => {
             let instants = count_between(times, due, oldest);
@@ -41,7 +45,15 @@ pub fn plan(times: &ScheduleTimes, due: UnixMillis, now: UnixMillis, grace: Dura
             Some(PlannedRun { fire_at: due, instants })
         }
     };
-    let Some(first) = at.filter(|at| *at <= now) else { return FirePlan { missed, run: None, next: at } };
+    let Some(mut first) = at.filter(|at| *at <= now) else { return FirePlan { missed, run: None, next: at } };
+    if !is_coalesced {
+        let (newest, passed_over) = newest_until(times, first, now);
+        if passed_over > 0 {
+            let before = missed.map_or(0, |missed| missed.instants);
+            missed = Some(PlannedRun { fire_at: due, instants: before + passed_over });
+        }
+        first = newest;
+    }
     let mut run = PlannedRun { fire_at: first, instants: 1 };
     let mut next = times.next_after(first);
     while let Some(another) = next.filter(|next| is_coalesced && *next <= now) {
@@ -49,6 +61,22 @@ pub fn plan(times: &ScheduleTimes, due: UnixMillis, now: UnixMillis, grace: Dura
         next = times.next_after(another);
     }
     FirePlan { missed, run: Some(run), next }
+}
+
+/// Returns the first of the newest instants that are made good one by one, of those from `first` to `now`, and the number of those
+/// before it.
+fn newest_until(times: &ScheduleTimes, first: UnixMillis, now: UnixMillis) -> (UnixMillis, i64) {
+    let (mut newest, mut passed_over) = (VecDeque::from([first]), 0);
+    let mut at = times.next_after(first);
+    while let Some(instant) = at.filter(|at| *at <= now) {
+        newest.push_back(instant);
+        if newest.len() > MAX_MADE_GOOD {
+            newest.pop_front();
+            passed_over += 1;
+        }
+        at = times.next_after(instant);
+    }
+    (newest.front().copied().unwrap_or(first), passed_over)
 }
 
 /// Counts the instants from `first`, which is one, up to `end`.
@@ -105,6 +133,19 @@ mod tests {
             let found = plan(&minutes(), at(due), at(now), grace, is_coalesced);
             assert_eq!(found, expected, "due {due}, now {now}, coalesced: {is_coalesced}");
         }
+    }
+
+    #[test]
+    fn of_many_instants_only_the_newest_are_made_good_one_by_one() {
+        let (day, now) = (Duration::from_secs(86_400), 60 * 100 + 30);
+        let found = plan(&minutes(), at(60), at(now), day, false);
+        assert_eq!(found, FirePlan { missed: run(60, 80), run: run(60 * 81, 1), next: Some(at(60 * 82)) });
+        // The next one has nothing before it.
+        let found = plan(&minutes(), at(60 * 82), at(now), day, false);
+        assert_eq!(found, FirePlan { missed: None, run: run(60 * 82, 1), next: Some(at(60 * 83)) });
+        // What is too late already counts too.
+        let found = plan(&minutes(), at(60), at(now), Duration::from_secs(3000), false);
+        assert_eq!(found, FirePlan { missed: run(60, 80), run: run(60 * 81, 1), next: Some(at(60 * 82)) });
     }
 
     #[test]

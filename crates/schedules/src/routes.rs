@@ -11,7 +11,7 @@ use crate::action::ActionUser;
 use crate::bodies::{
     AcceptedLanguage, AnswerLanguage, HistoryQuery, LanguageQuery, ListQuery, PreviewRequest, ScheduleRequest,
 };
-use crate::schedule::Schedule;
+use crate::schedule::{Schedule, StoredSchedule};
 use crate::sentence::SentenceLanguage;
 use crate::service::ScheduleService;
 use crate::view::{PreviewView, RunView, ScheduleView};
@@ -45,15 +45,12 @@ pub fn routes(schedules: ScheduleService) -> OpenApiRouter {
 struct TaggedSchedule(StatusCode, ScheduleView, i64);
 
 impl TaggedSchedule {
-    /// Shows a schedule as it is now, with its newest run.
-    async fn new(
-        status: StatusCode,
-        schedules: &ScheduleService,
-        schedule: Schedule,
-        language: SentenceLanguage,
-    ) -> Result<Self, ApiError> {
+    /// Shows a schedule that was written just now, with its newest run where it has one and that can be read: the answer says
+    /// whether the schedule is kept.
+    async fn written(schedules: &ScheduleService, schedule: Schedule, language: SentenceLanguage) -> Self {
+        let last = schedules.runs(schedule.id, UnixMillis::MAX, 1).await.unwrap_or_default().into_iter().next();
         let revision = schedule.revision;
-        Ok(Self(status, view(schedules, schedule, language).await?, revision))
+        Self(StatusCode::OK, ScheduleView::new(schedule, last, language, schedules.now()), revision)
     }
 }
 
@@ -65,9 +62,13 @@ impl IntoResponse for TaggedSchedule {
 
 async fn view(
     schedules: &ScheduleService,
-    schedule: Schedule,
+    schedule: StoredSchedule,
     language: SentenceLanguage,
 ) -> Result<ScheduleView, ApiError> {
+    let schedule = match schedule {
+        StoredSchedule::Readable(schedule) => *schedule,
+        StoredSchedule::Unreadable(schedule) => return Ok(ScheduleView::unreadable(schedule)),
+    };
     let last = schedules.runs(schedule.id, UnixMillis::MAX, 1).await?.into_iter().next();
     Ok(ScheduleView::new(schedule, last, language, schedules.now()))
 }
@@ -91,7 +92,8 @@ async fn create(
     let content = body.content(schedules.misfire_grace())?;
     let owner = ActionUser { id: user.id().clone(), role: user.role() };
     let schedule = schedules.create(owner, content).await?;
-    TaggedSchedule::new(StatusCode::CREATED, &schedules, schedule, language).await
+    let revision = schedule.revision;
+    Ok(TaggedSchedule(StatusCode::CREATED, ScheduleView::new(schedule, None, language, schedules.now()), revision))
 }
 
 /// List the caller's schedules in the order in which they were made; administrators see all.
@@ -113,7 +115,7 @@ async fn list(
     let after = decode_cursor(query.cursor.as_deref(), |text| Uuid::parse_str(&text).ok())?;
     let of_user = user.listed_user(query.user_id.as_deref(), "schedules")?;
     let found = schedules.list(of_user.as_ref(), after, u32::from(limit) + 1).await?;
-    let Page { items, next_cursor } = Page::from_lookahead(found, limit, |schedule| schedule.id.to_string());
+    let Page { items, next_cursor } = Page::from_lookahead(found, limit, |schedule| schedule.id().to_string());
     let mut views = Vec::with_capacity(items.len());
     for schedule in items {
         views.push(view(&schedules, schedule, language).await?);
@@ -152,8 +154,9 @@ async fn get(
     Path(id): Path<Uuid>,
     AnswerLanguage(language): AnswerLanguage,
 ) -> Result<TaggedSchedule, ApiError> {
-    let schedule = schedules.get(&user, id).await?;
-    TaggedSchedule::new(StatusCode::OK, &schedules, schedule, language).await
+    let schedule = schedules.find(&user, id).await?;
+    let revision = schedule.revision();
+    Ok(TaggedSchedule(StatusCode::OK, view(&schedules, schedule, language).await?, revision))
 }
 
 /// Replace a schedule, which goes on from now.
@@ -179,7 +182,7 @@ async fn replace(
 ) -> Result<TaggedSchedule, ApiError> {
     let content = body.content(schedules.misfire_grace())?;
     let schedule = schedules.replace(&user, id, condition.as_ref(), content).await?;
-    TaggedSchedule::new(StatusCode::OK, &schedules, schedule, language).await
+    Ok(TaggedSchedule::written(&schedules, schedule, language).await)
 }
 
 /// Delete a schedule and its history.
@@ -206,6 +209,7 @@ async fn delete(
         (status = 200, description = "The schedule", body = ScheduleView),
         (status = 400, description = "An id that cannot be"), (status = 401, description = "No valid token"),
         (status = 404, description = "No such schedule of the caller"),
+        (status = 409, description = "It cannot be read by this version of the server"),
         (status = 422, description = "A language that is not spoken"),
         (status = 503, description = "Not done: send it again after Retry-After")))]
 async fn pause(
@@ -215,7 +219,7 @@ async fn pause(
     AnswerLanguage(language): AnswerLanguage,
 ) -> Result<TaggedSchedule, ApiError> {
     let schedule = schedules.set_enabled(&user, id, false).await?;
-    TaggedSchedule::new(StatusCode::OK, &schedules, schedule, language).await
+    Ok(TaggedSchedule::written(&schedules, schedule, language).await)
 }
 
 /// Go on with a schedule from now.
@@ -224,6 +228,7 @@ async fn pause(
         (status = 200, description = "The schedule", body = ScheduleView),
         (status = 400, description = "An id that cannot be"), (status = 401, description = "No valid token"),
         (status = 404, description = "No such schedule of the caller"),
+        (status = 409, description = "It cannot be read by this version of the server"),
         (status = 422, description = "Nothing comes any more, or a language that is not spoken"),
         (status = 503, description = "Not done: send it again after Retry-After")))]
 async fn resume(
@@ -233,7 +238,7 @@ async fn resume(
     AnswerLanguage(language): AnswerLanguage,
 ) -> Result<TaggedSchedule, ApiError> {
     let schedule = schedules.set_enabled(&user, id, true).await?;
-    TaggedSchedule::new(StatusCode::OK, &schedules, schedule, language).await
+    Ok(TaggedSchedule::written(&schedules, schedule, language).await)
 }
 
 /// Begin what is scheduled now, besides its instants; a paused schedule too.
@@ -242,6 +247,8 @@ async fn resume(
         (status = 202, description = "The run; what becomes of it is in the history", body = RunView),
         (status = 400, description = "An id that cannot be"), (status = 401, description = "No valid token"),
         (status = 404, description = "No such schedule of the caller"),
+        (status = 409, description = "It cannot be read by this version of the server"),
+        (status = 429, description = "As many runs of its user go on as may at once; see Retry-After"),
         (status = 503, description = "Not done: send it again after Retry-After")))]
 async fn run_now(
     State(schedules): State<ScheduleService>,
@@ -268,8 +275,8 @@ async fn history(
 ) -> Result<Json<Page<RunView>>, ApiError> {
     let limit = PAGES.limit(query.limit)?;
     let before = decode_cursor(query.cursor.as_deref(), |text| text.parse().ok().map(UnixMillis::new))?;
-    let schedule = schedules.get(&user, id).await?;
-    let found = schedules.runs(schedule.id, before.unwrap_or(UnixMillis::MAX), u32::from(limit) + 1).await?;
+    let schedule = schedules.find(&user, id).await?;
+    let found = schedules.runs(schedule.id(), before.unwrap_or(UnixMillis::MAX), u32::from(limit) + 1).await?;
     let page = Page::from_lookahead(found, limit, |run| run.fire_at.to_string());
     Ok(Json(page.map(RunView::new)))
 }

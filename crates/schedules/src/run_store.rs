@@ -3,11 +3,14 @@
 //! An instant belongs to whoever moves its schedule on from it: the change of `next_run_at` and the row of the run are one
 //! transaction, and no two rows have the same schedule and instant.
 
-use uuid::Uuid;
+use std::time::Duration;
+
+use uuid::{NoContext, Timestamp, Uuid};
 
 use crate::Error;
 use crate::action::RunClaim;
 use crate::lease_watch::ForeignRun;
+use crate::live_claims::LiveClaims;
 use crate::plan::{FirePlan, PlannedRun};
 use crate::schedule::{RunCause, RunState, Schedule, ScheduleRun};
 use crate::store::ScheduleStore;
@@ -20,8 +23,9 @@ const COUNT: &str = "UPDATE schedules SET triggered_count = triggered_count + 1 
 const INSERT: &str = "INSERT INTO schedule_runs
         (id, schedule_id, fire_at, cause, state, node, attempt, beat, instants, claimed_at, finished_at)
     VALUES ($1, $2, $3, $4, $5, $6, 1, 0, $7, $8, $9) ON CONFLICT DO NOTHING RETURNING id";
+/// The same again where it was done before: its answer may have got lost.
 const BEGIN: &str = "UPDATE schedule_runs SET state = 'running'
-    WHERE id = $1 AND attempt = $2 AND state = 'claimed' RETURNING id";
+    WHERE id = $1 AND attempt = $2 AND state IN ('claimed', 'running') RETURNING id";
 const BEAT: &str = "UPDATE schedule_runs SET beat = beat + 1
     WHERE id = $1 AND attempt = $2 AND state IN ('claimed', 'running') RETURNING id";
 const RELEASE: &str = "UPDATE schedule_runs SET node = '', attempt = attempt + 1
@@ -29,15 +33,23 @@ const RELEASE: &str = "UPDATE schedule_runs SET node = '', attempt = attempt + 1
 const FINISH: &str = "UPDATE schedule_runs SET state = $3, detail = $4, finished_at = $5
     WHERE id = $1 AND attempt = $2 AND state IN ('claimed', 'running') RETURNING id";
 const TAKE_OVER: &str = "UPDATE schedule_runs SET node = $4, attempt = attempt + 1
-    WHERE id = $1 AND attempt = $2 AND beat = $3 AND state = 'claimed' RETURNING attempt";
+    WHERE id = $1 AND attempt = $2 AND beat = $3 AND state = 'claimed'
+    RETURNING attempt, schedule_id, fire_at";
 const INTERRUPT: &str = "UPDATE schedule_runs SET state = 'interrupted', detail = $4, finished_at = $5
     WHERE id = $1 AND attempt = $2 AND beat = $3 AND state = 'running' RETURNING id";
-const FOREIGN: &str = "SELECT id, attempt, beat, state, node FROM schedule_runs
-    WHERE state IN ('claimed', 'running') AND node <> $1 ORDER BY fire_at, id LIMIT $2";
-const OF_RUN: &str = "SELECT schedule_id, fire_at FROM schedule_runs WHERE id = $1";
-const PRUNE: &str = "DELETE FROM schedule_runs WHERE finished_at < $1";
+const UNFINISHED: &str = "SELECT id, attempt, beat, state, node FROM schedule_runs
+    WHERE state IN ('claimed', 'running') ORDER BY fire_at, id LIMIT $1";
+/// By their ids, which grow with time and are indexed.
+const PRUNE: &str = "DELETE FROM schedule_runs WHERE id IN
+    (SELECT id FROM schedule_runs WHERE id < $1 AND finished_at < $2 ORDER BY id LIMIT $3)";
+/// Those beyond the newest; a few at a time, whatever there was before.
+const TRIM: &str = "DELETE FROM schedule_runs WHERE finished_at IS NOT NULL AND id IN
+    (SELECT id FROM schedule_runs WHERE schedule_id = $1 ORDER BY fire_at DESC LIMIT 100 OFFSET $2)";
 const LIST: &str = "SELECT id, fire_at, cause, state, attempt, instants, detail, claimed_at, finished_at
     FROM schedule_runs WHERE schedule_id = $1 AND fire_at < $2 ORDER BY fire_at DESC LIMIT $3";
+
+/// Most runs that are kept of a schedule.
+pub const MAX_KEPT_RUNS: u32 = 1000;
 
 /// Row of [`LIST`].
 type RunRow = (String, i64, String, String, i64, i64, Option<String>, i64, Option<i64>);
@@ -53,17 +65,29 @@ pub enum FireOutcome {
     Taken,
 }
 
+/// Run that was taken over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TakenRun {
+    /// Right to perform it.
+    pub claim: RunClaim,
+    /// Its schedule, which may be gone.
+    pub schedule: Option<Uuid>,
+    /// Its instant.
+    pub fire_at: UnixMillis,
+}
+
 impl ScheduleStore {
-    /// Moves a schedule on as planned, and claims its run for `node`.
+    /// Moves a schedule on as planned, and claims its run, whose id is `run_id`, for `node`. Where it fails, that may have
+    /// been done nevertheless.
     pub async fn fire(
         &self,
         schedule: &Schedule,
         plan: &FirePlan,
-        node: Uuid,
+        (node, run_id): (Uuid, Uuid),
         now: UnixMillis,
     ) -> Result<FireOutcome, Error> {
         let (id, runs) = (schedule.id.to_string(), i64::from(plan.run.is_some()));
-        let (missed_id, run_id) = (Uuid::now_v7(), Uuid::now_v7());
+        let missed_id = new_run_id(now);
         let (at, missed, planned) = (now.as_millis(), plan.missed, plan.run);
         let fired = async {
             on!(&self.database, pool => {
@@ -94,15 +118,15 @@ impl ScheduleStore {
         self.run(fired).await
     }
 
-    /// Makes a run by hand; `None` where there is one at that time already, or no such schedule.
+    /// Makes a run by hand, whose id is `run`; `None` where there is one at that time already, or no such schedule.
     pub async fn fire_by_hand(
         &self,
         schedule: Uuid,
         fire_at: UnixMillis,
-        node: Uuid,
+        (node, run): (Uuid, Uuid),
         now: UnixMillis,
     ) -> Result<Option<RunClaim>, Error> {
-        let (id, run) = (schedule.to_string(), Uuid::now_v7());
+        let id = schedule.to_string();
         let fired = async {
             on!(&self.database, pool => {
                 let mut transaction = pool.begin().await?;
@@ -166,47 +190,36 @@ impl ScheduleStore {
         Ok(self.run(finished).await?.is_some())
     }
 
-    /// Returns at most `limit` unfinished runs of nodes other than `node`.
-    pub async fn foreign_runs(&self, node: Uuid, limit: u32) -> Result<Vec<ForeignRun>, Error> {
+    /// Returns at most `limit` unfinished runs besides those that this process works at.
+    pub async fn foreign_runs(&self, live: &LiveClaims, limit: u32) -> Result<Vec<ForeignRun>, Error> {
         type Row = (String, i64, i64, String, String);
+        let limit = i64::from(limit).saturating_add(i64::try_from(live.len()).unwrap_or(i64::MAX));
         let found = async {
-            on!(&self.database, pool => {
-                let query = sqlx::query_as::<_, Row>(FOREIGN).bind(node.to_string()).bind(i64::from(limit));
-                query.fetch_all(pool).await
-            })
+            on!(&self.database, pool => sqlx::query_as::<_, Row>(UNFINISHED).bind(limit).fetch_all(pool).await)
         };
         let run = |(id, attempt, beat, state, node): Row| {
             let (id, is_running) = (Uuid::parse_str(&id).ok()?, state == RunState::Running.name());
             Some(ForeignRun { id, attempt, beat, is_running, is_released: node.is_empty() })
         };
-        Ok(self.run(found).await?.into_iter().filter_map(run).collect())
+        let found = self.run(found).await?.into_iter().filter_map(run);
+        Ok(found.filter(|run| !live.contains(run.id)).collect())
     }
 
-    /// Takes over a run that has not taken effect; returns its schedule and instant too, `None` where it is another's by now.
-    pub async fn take_over(
-        &self,
-        run: &ForeignRun,
-        node: Uuid,
-    ) -> Result<Option<(RunClaim, Option<Schedule>, UnixMillis)>, Error> {
-        let id = run.id.to_string();
+    /// Takes over a run that has not taken effect; returns the id of its schedule, and its instant. `None` where it is another's
+    /// by now.
+    pub async fn take_over(&self, run: &ForeignRun, node: Uuid) -> Result<Option<TakenRun>, Error> {
         let taken = async {
             on!(&self.database, pool => {
-                let query = sqlx::query_scalar::<_, i64>(TAKE_OVER).bind(&id).bind(run.attempt).bind(run.beat);
-                query.bind(node.to_string()).fetch_optional(pool).await
+                let query = sqlx::query_as::<_, (i64, String, i64)>(TAKE_OVER).bind(run.id.to_string());
+                let query = query.bind(run.attempt).bind(run.beat).bind(node.to_string());
+                query.fetch_optional(pool).await
             })
         };
-        let Some(attempt) = self.run(taken).await? else { return Ok(None) };
-        let of_run = async {
-            on!(&self.database, pool => {
-                sqlx::query_as::<_, (String, i64)>(OF_RUN).bind(&id).fetch_optional(pool).await
-            })
-        };
-        let Some((schedule, fire_at)) = self.run(of_run).await? else { return Ok(None) };
-        let schedule = match Uuid::parse_str(&schedule) {
-            Ok(schedule) => self.get(schedule).await?,
-            Err(_) => None,
-        };
-        Ok(Some((RunClaim { run: run.id, attempt }, schedule, UnixMillis::new(fire_at))))
+        Ok(self.run(taken).await?.map(|(attempt, schedule, fire_at)| TakenRun {
+            claim: RunClaim { run: run.id, attempt },
+            schedule: Uuid::parse_str(&schedule).ok(),
+            fire_at: UnixMillis::new(fire_at),
+        }))
     }
 
     /// Ends a run whose node has died while it took effect; returns false where it was ended meanwhile.
@@ -220,12 +233,28 @@ impl ScheduleStore {
         Ok(self.run(interrupted).await?.is_some())
     }
 
-    /// Deletes runs that ended before `end`.
-    pub async fn prune(&self, end: UnixMillis) -> Result<(), Error> {
+    /// Deletes at most `most` runs that ended before `end`; returns their number.
+    pub async fn prune(&self, end: UnixMillis, most: u32) -> Result<u64, Error> {
+        // The least id of that time.
+        let first_id = Uuid::from_u128(u128::from(millis(end)) << 80).to_string();
         let pruned = async {
-            on!(&self.database, pool => sqlx::query(PRUNE).bind(end.as_millis()).execute(pool).await.map(drop))
+            on!(&self.database, pool => {
+                let query = sqlx::query(PRUNE).bind(&first_id).bind(end.as_millis()).bind(i64::from(most));
+                query.execute(pool).await.map(|done| done.rows_affected())
+            })
         };
         self.run(pruned).await
+    }
+
+    /// Deletes runs of a schedule beyond the newest `kept`.
+    pub async fn trim(&self, schedule: Uuid, kept: u32) -> Result<(), Error> {
+        let trimmed = async {
+            on!(&self.database, pool => {
+                let query = sqlx::query(TRIM).bind(schedule.to_string()).bind(i64::from(kept));
+                query.execute(pool).await.map(drop)
+            })
+        };
+        self.run(trimmed).await
     }
 
     /// Lists at most `limit` runs of a schedule before `before`, the newest first.
@@ -238,6 +267,16 @@ impl ScheduleStore {
         };
         Ok(self.run(listed).await?.into_iter().filter_map(schedule_run).collect())
     }
+}
+
+/// Returns an id for a run that is made at this time; those of later runs are larger.
+pub fn new_run_id(now: UnixMillis) -> Uuid {
+    let since = Duration::from_millis(millis(now));
+    Uuid::new_v7(Timestamp::from_unix(NoContext, since.as_secs(), since.subsec_nanos()))
+}
+
+fn millis(time: UnixMillis) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or_default()
 }
 
 /// Returns the run of a row; `None` for one that another version wrote and this one cannot read.

@@ -33,6 +33,82 @@ pub struct Schedule {
     pub updated_at: UnixMillis,
 }
 
+/// Schedule as the database has it.
+#[derive(Clone, Debug)]
+pub enum StoredSchedule {
+    /// One that can be read.
+    Readable(Box<Schedule>),
+    /// One that another version has written, or whose zone is not known any more.
+    Unreadable(UnreadableSchedule),
+}
+
+/// Schedule whose rule, zone or action cannot be read: it is shown, replaced and deleted, and does not run.
+#[derive(Clone, Debug)]
+pub struct UnreadableSchedule {
+    /// Its id.
+    pub id: Uuid,
+    /// Its owner.
+    pub user: UserId,
+    /// Its name.
+    pub name: String,
+    /// Channel that it is for.
+    pub channel: String,
+    /// Its zone, as it is written.
+    pub timezone: String,
+    /// False while it is paused.
+    pub enabled: bool,
+    /// Number of its runs.
+    pub triggered_count: i64,
+    /// Number that grows with each change by a user.
+    pub revision: i64,
+    /// When it was made.
+    pub created_at: UnixMillis,
+    /// When it was changed.
+    pub updated_at: UnixMillis,
+}
+
+impl StoredSchedule {
+    /// Returns its id.
+    pub fn id(&self) -> Uuid {
+        match self {
+            Self::Readable(schedule) => schedule.id,
+            Self::Unreadable(schedule) => schedule.id,
+        }
+    }
+
+    /// Returns its owner.
+    pub fn user(&self) -> &UserId {
+        match self {
+            Self::Readable(schedule) => &schedule.user,
+            Self::Unreadable(schedule) => &schedule.user,
+        }
+    }
+
+    /// Returns its revision.
+    pub fn revision(&self) -> i64 {
+        match self {
+            Self::Readable(schedule) => schedule.revision,
+            Self::Unreadable(schedule) => schedule.revision,
+        }
+    }
+
+    /// Returns the schedule, where it can be read.
+    pub fn readable(self) -> Option<Schedule> {
+        match self {
+            Self::Readable(schedule) => Some(*schedule),
+            Self::Unreadable(_) => None,
+        }
+    }
+
+    /// Returns the number of its runs, and when it was made.
+    pub fn past(&self) -> (i64, UnixMillis) {
+        match self {
+            Self::Readable(schedule) => (schedule.triggered_count, schedule.created_at),
+            Self::Unreadable(schedule) => (schedule.triggered_count, schedule.created_at),
+        }
+    }
+}
+
 /// What a schedule is made or replaced with.
 #[derive(Clone, Debug)]
 pub struct ScheduleContent {

@@ -4,16 +4,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use prometheus::Registry;
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::Notify;
 use uuid::Uuid;
 
 use crate::action::{ActionSender, ActionUser};
+use crate::engine::RunWork;
+use crate::live_claims::LiveClaims;
 use crate::metrics::ScheduleMetrics;
 use crate::rule::ScheduleTimes;
-use crate::schedule::{Schedule, ScheduleContent, ScheduleRun};
+use crate::run_room::{NoRoom, RunRoom};
+use crate::run_store::new_run_id;
+use crate::schedule::{RunCause, RunState, Schedule, ScheduleContent, ScheduleRun, StoredSchedule};
 use crate::settings::Settings;
 use crate::store::{SavedSchedule, ScheduleStore};
-use crate::{Error, engine};
+use crate::{Error, engine, prune};
 use http_semantics::etag::ETagCondition;
 use primitives::clock::Clock;
 use primitives::ids::UserId;
@@ -25,8 +29,6 @@ use server_kit::database::Database;
 
 /// Tries to change a schedule that others change at the same time.
 const MAX_ATTEMPTS: usize = 16;
-/// Most runs that a node performs at once.
-const MAX_RUNNING: usize = 32;
 
 /// What the service is made of.
 pub struct ScheduleServiceParts {
@@ -57,7 +59,9 @@ pub(crate) struct ServiceState {
     /// Id of this process among the nodes.
     pub node: Uuid,
     /// Room for runs.
-    pub room: Arc<Semaphore>,
+    pub room: RunRoom,
+    /// Runs that this process works at.
+    pub live: LiveClaims,
     /// Told when an instant may be nearer than was known.
     pub changed: Notify,
 }
@@ -67,6 +71,7 @@ impl ScheduleService {
     pub fn start(parts: ScheduleServiceParts, registry: &Registry) -> Result<Self, prometheus::Error> {
         let this = Self::idle(parts, registry)?;
         this.0.tasks.spawn(engine::run(this.clone()));
+        this.0.tasks.spawn(prune::run(this.clone()));
         Ok(this)
     }
 
@@ -81,7 +86,8 @@ impl ScheduleService {
             metrics: ScheduleMetrics::register(registry)?,
             clock,
             node: Uuid::new_v4(),
-            room: Arc::new(Semaphore::new(MAX_RUNNING)),
+            room: RunRoom::default(),
+            live: LiveClaims::default(),
             changed: Notify::new(),
         })))
     }
@@ -143,9 +149,14 @@ impl ScheduleService {
     }
 
     /// Returns a schedule of the caller, or any for an administrator. That of somebody else does not exist.
-    pub(crate) async fn get(&self, user: &User, id: Uuid) -> Result<Schedule, Error> {
-        let schedule = self.0.store.get(id).await?;
-        schedule.filter(|schedule| schedule.user == *user.id() || user.is_admin()).ok_or(Error::NoSuchSchedule)
+    pub(crate) async fn find(&self, user: &User, id: Uuid) -> Result<StoredSchedule, Error> {
+        let schedule = self.0.store.find(id).await?;
+        schedule.filter(|schedule| schedule.user() == user.id() || user.is_admin()).ok_or(Error::NoSuchSchedule)
+    }
+
+    /// Returns such a schedule that can be read.
+    async fn get(&self, user: &User, id: Uuid) -> Result<Schedule, Error> {
+        self.find(user, id).await?.readable().ok_or(Error::Unreadable)
     }
 
     /// Lists at most `limit` schedules of `of_user`, or of all, whose ids come after `after`.
@@ -154,7 +165,7 @@ impl ScheduleService {
         of_user: Option<&UserId>,
         after: Option<Uuid>,
         limit: u32,
-    ) -> Result<Vec<Schedule>, Error> {
+    ) -> Result<Vec<StoredSchedule>, Error> {
         self.0.store.list(of_user, after, limit).await
     }
 
@@ -169,13 +180,23 @@ impl ScheduleService {
         for _ in 0..MAX_ATTEMPTS {
             let before = self.unchanged(user, id, condition).await?;
             let now = self.now();
-            let owner = ActionUser { id: before.user.clone(), role: user.role() };
+            let owner = ActionUser { id: before.user().clone(), role: user.role() };
             let next_run_at = self.judge(&owner, &content, now).await?;
             let saved = SavedSchedule { content: &content, role: owner.role, next_run_at };
-            if let Some(revision) = self.0.store.replace(id, before.revision, saved, now).await? {
+            if let Some(revision) = self.0.store.replace(id, before.revision(), saved, now).await? {
                 self.0.changed.notify_one();
-                let role = owner.role;
-                return Ok(Schedule { content, role, next_run_at, revision, updated_at: now, ..before });
+                let (triggered_count, created_at) = before.past();
+                return Ok(Schedule {
+                    id,
+                    user: owner.id,
+                    role: owner.role,
+                    content,
+                    next_run_at,
+                    triggered_count,
+                    revision,
+                    created_at,
+                    updated_at: now,
+                });
             }
         }
         Err(Error::Unavailable)
@@ -185,7 +206,7 @@ impl ScheduleService {
     pub(crate) async fn delete(&self, user: &User, id: Uuid, condition: Option<&ETagCondition>) -> Result<(), Error> {
         for _ in 0..MAX_ATTEMPTS {
             let before = self.unchanged(user, id, condition).await?;
-            if self.0.store.delete(id, before.revision).await? {
+            if self.0.store.delete(id, before.revision()).await? {
                 return Ok(());
             }
         }
@@ -204,9 +225,10 @@ impl ScheduleService {
                 true => Some(before.content.times.next_after(now).ok_or(Error::NothingComes)?),
                 false => None,
             };
-            if self.0.store.set_enabled(id, before.revision, enabled, next, now).await? {
+            if let Some(revision) = self.0.store.set_enabled(id, before.revision, enabled, next, now).await? {
                 self.0.changed.notify_one();
-                return self.get(user, id).await;
+                let content = ScheduleContent { enabled, ..before.content };
+                return Ok(Schedule { content, next_run_at: next, revision, updated_at: now, ..before });
             }
         }
         Err(Error::Unavailable)
@@ -215,16 +237,30 @@ impl ScheduleService {
     /// Begins what is scheduled now, besides its instants; returns the run.
     pub(crate) async fn run_now(&self, user: &User, id: Uuid) -> Result<ScheduleRun, Error> {
         let schedule = self.get(user, id).await?;
+        let permit = self.0.room.enter(&schedule.user).map_err(|full| match full {
+            NoRoom::User => Error::TooManyRuns,
+            NoRoom::Node => Error::NoRoom,
+        })?;
         let now = self.now();
         // Instants of rules are whole seconds: a run by hand stands in the way of none.
         let first = if now.as_millis() % 1000 == 0 { now + Duration::from_millis(1) } else { now };
         for fire_at in std::iter::successors(Some(first), |at| Some(*at + Duration::from_millis(2))).take(MAX_ATTEMPTS)
         {
-            if let Some(claim) = self.0.store.fire_by_hand(id, fire_at, self.0.node, now).await? {
-                engine::spawn(self, schedule, claim, fire_at, None);
-                let end = fire_at + Duration::from_millis(1);
-                let run = self.0.store.runs(id, end, 1).await?.into_iter().next();
-                return run.ok_or(Error::NoSuchSchedule);
+            let live = self.0.live.hold(new_run_id(now)).ok_or(Error::Unavailable)?;
+            let ids = (self.0.node, live.run());
+            if let Some(claim) = self.0.store.fire_by_hand(id, fire_at, ids, now).await? {
+                engine::spawn(self, schedule, RunWork { claim, fire_at, live, permit });
+                return Ok(ScheduleRun {
+                    id: claim.run,
+                    fire_at,
+                    cause: RunCause::Manual,
+                    state: RunState::Claimed,
+                    attempt: claim.attempt,
+                    instants: 1,
+                    detail: None,
+                    claimed_at: now,
+                    finished_at: None,
+                });
             }
             self.get(user, id).await?;
         }
@@ -236,8 +272,13 @@ impl ScheduleService {
         self.0.store.runs(id, before, limit).await
     }
 
-    async fn unchanged(&self, user: &User, id: Uuid, condition: Option<&ETagCondition>) -> Result<Schedule, Error> {
-        let schedule = self.get(user, id).await?;
-        if is_revision(condition, schedule.revision) { Ok(schedule) } else { Err(Error::Changed) }
+    async fn unchanged(
+        &self,
+        user: &User,
+        id: Uuid,
+        condition: Option<&ETagCondition>,
+    ) -> Result<StoredSchedule, Error> {
+        let schedule = self.find(user, id).await?;
+        if is_revision(condition, schedule.revision()) { Ok(schedule) } else { Err(Error::Changed) }
     }
 }

@@ -9,7 +9,7 @@ use uuid::Uuid;
 use crate::Error;
 use crate::action::{ActionKind, ScheduledAction};
 use crate::rule::{RuleText, ScheduleTimes};
-use crate::schedule::{Schedule, ScheduleContent};
+use crate::schedule::{Schedule, ScheduleContent, StoredSchedule, UnreadableSchedule};
 use primitives::clock::monotonic_now;
 use primitives::failure_log::{FailureLog, chain, line};
 use primitives::ids::UserId;
@@ -39,7 +39,7 @@ const ENABLE: &str = "UPDATE schedules SET enabled = $3, next_run_at = $4, updat
     WHERE id = $1 AND revision = $2 RETURNING revision";
 const DELETE: &str = "DELETE FROM schedules WHERE id = $1 AND revision = $2 RETURNING id";
 const DELETE_RUNS: &str = "DELETE FROM schedule_runs WHERE schedule_id = $1";
-const NEXT_DUE: &str = "SELECT MIN(next_run_at) FROM schedules WHERE enabled = 1";
+const NEXT_AFTER: &str = "SELECT MIN(next_run_at) FROM schedules WHERE enabled = 1 AND next_run_at > $1";
 
 /// Row of the table, in the order of [`COLUMNS`].
 #[derive(sqlx::FromRow)]
@@ -78,12 +78,29 @@ pub struct SavedSchedule<'a> {
 pub struct ScheduleStore {
     pub(crate) database: Database,
     failures: FailureLog,
+    unreadable: FailureLog,
+}
+
+/// Place in the order in which schedules are due.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DuePlace {
+    instant: i64,
+    id: String,
+}
+
+/// Some schedules whose instant has come.
+#[derive(Debug, Default)]
+pub struct DuePage {
+    /// Those that can be read, the earliest first.
+    pub schedules: Vec<Schedule>,
+    /// Place after which there may be more.
+    pub next: Option<DuePlace>,
 }
 
 impl ScheduleStore {
     /// Creates the store over `database`.
     pub fn new(database: Database) -> Self {
-        Self { database, failures: FailureLog::default() }
+        Self { database, failures: FailureLog::default(), unreadable: FailureLog::default() }
     }
 
     /// Adds a schedule; returns false where its owner has `most` already.
@@ -125,7 +142,8 @@ impl ScheduleStore {
         self.run(replaced).await
     }
 
-    /// Pauses the schedule that has this revision, or goes on with it at `next`; returns false where it was changed meanwhile.
+    /// Pauses the schedule that has this revision, or goes on with it at `next`; returns the new revision, `None` where it was
+    /// changed meanwhile.
     pub async fn set_enabled(
         &self,
         id: Uuid,
@@ -133,7 +151,7 @@ impl ScheduleStore {
         enabled: bool,
         next: Option<UnixMillis>,
         now: UnixMillis,
-    ) -> Result<bool, Error> {
+    ) -> Result<Option<i64>, Error> {
         let changed = async {
             on!(&self.database, pool => {
                 let query = sqlx::query_scalar::<_, i64>(ENABLE).bind(id.to_string()).bind(revision);
@@ -141,7 +159,7 @@ impl ScheduleStore {
                 query.bind(now.as_millis()).fetch_optional(pool).await
             })
         };
-        Ok(self.run(changed).await?.is_some())
+        self.run(changed).await
     }
 
     /// Deletes the schedule that has this revision, and its runs; returns false where it was changed meanwhile.
@@ -161,8 +179,8 @@ impl ScheduleStore {
         self.run(deleted).await
     }
 
-    /// Returns a schedule.
-    pub async fn get(&self, id: Uuid) -> Result<Option<Schedule>, Error> {
+    /// Returns a schedule, whether it can be read or not.
+    pub async fn find(&self, id: Uuid) -> Result<Option<StoredSchedule>, Error> {
         let sql = format!("SELECT {COLUMNS} FROM schedules WHERE id = $1");
         let found = async {
             on!(&self.database, pool => {
@@ -170,11 +188,16 @@ impl ScheduleStore {
                 query.fetch_optional(pool).await
             })
         };
-        Ok(self.run(found).await?.and_then(schedule))
+        Ok(self.run(found).await?.and_then(stored))
     }
 
-    /// Lists at most `limit` schedules whose ids come after `after`, of one user or of all.
-    pub async fn list(&self, user: Option<&UserId>, after: Option<Uuid>, limit: u32) -> Result<Vec<Schedule>, Error> {
+    /// Lists at most `limit` schedules whose ids come after `after`, of one user or of all; those that cannot be read too.
+    pub async fn list(
+        &self,
+        user: Option<&UserId>,
+        after: Option<Uuid>,
+        limit: u32,
+    ) -> Result<Vec<StoredSchedule>, Error> {
         let sql = format!(
             "SELECT {COLUMNS} FROM schedules WHERE id > $1 AND ($2 IS NULL OR user_id = $2) ORDER BY id LIMIT $3"
         );
@@ -185,27 +208,47 @@ impl ScheduleStore {
                 query.bind(user.map(UserId::as_str)).bind(i64::from(limit)).fetch_all(pool).await
             })
         };
-        Ok(self.run(listed).await?.into_iter().filter_map(schedule).collect())
+        Ok(self.run(listed).await?.into_iter().filter_map(stored).collect())
     }
 
-    /// Returns at most `limit` schedules whose instant has come by `now`, the earliest first.
-    pub async fn due(&self, now: UnixMillis, limit: u32) -> Result<Vec<Schedule>, Error> {
+    /// Returns at most `limit` schedules whose instant has come by `now`, the earliest first, behind `after`. What cannot be read
+    /// is passed over, and stands in nobody's way.
+    pub async fn due(&self, now: UnixMillis, after: Option<&DuePlace>, limit: u32) -> Result<DuePage, Error> {
         let sql = format!(
-            "SELECT {COLUMNS} FROM schedules WHERE enabled = 1 AND next_run_at <= $1 ORDER BY next_run_at, id LIMIT $2"
+            "SELECT {COLUMNS} FROM schedules
+            WHERE enabled = 1 AND next_run_at <= $1 AND (next_run_at > $2 OR (next_run_at = $2 AND id > $3))
+            ORDER BY next_run_at, id LIMIT $4"
         );
+        let (instant, id) = after.map_or((i64::MIN, ""), |after| (after.instant, after.id.as_str()));
         let due = async {
             on!(&self.database, pool => {
                 let query = sqlx::query_as::<_, ScheduleRow>(AssertSqlSafe(sql)).bind(now.as_millis());
-                query.bind(i64::from(limit)).fetch_all(pool).await
+                query.bind(instant).bind(id).bind(i64::from(limit)).fetch_all(pool).await
             })
         };
-        Ok(self.run(due).await?.into_iter().filter_map(schedule).collect())
+        let rows = self.run(due).await?;
+        let is_whole = rows.len() < usize::try_from(limit).unwrap_or(usize::MAX);
+        let last = rows.last().map(|row| DuePlace { instant: row.next_run_at.unwrap_or(i64::MAX), id: row.id.clone() });
+        let count = rows.len();
+        let schedules: Vec<Schedule> = rows.into_iter().filter_map(schedule).collect();
+        self.log_unreadable(count - schedules.len());
+        Ok(DuePage { schedules, next: last.filter(|_| !is_whole) })
     }
 
-    /// Returns the earliest instant of all schedules.
-    pub async fn next_due(&self) -> Result<Option<UnixMillis>, Error> {
-        let next =
-            async { on!(&self.database, pool => sqlx::query_scalar::<_, Option<i64>>(NEXT_DUE).fetch_one(pool).await) };
+    fn log_unreadable(&self, count: usize) {
+        let words = "this version of the server cannot read some schedules, which do not run";
+        if count > 0 && self.unreadable.is_news(words, monotonic_now()) {
+            tracing::warn!(schedules = count, "{words}");
+        }
+    }
+
+    /// Returns the earliest instant of all schedules after `now`.
+    pub async fn next_after(&self, now: UnixMillis) -> Result<Option<UnixMillis>, Error> {
+        let next = async {
+            on!(&self.database, pool => {
+                sqlx::query_scalar::<_, Option<i64>>(NEXT_AFTER).bind(now.as_millis()).fetch_one(pool).await
+            })
+        };
         Ok(self.run(next).await?.map(UnixMillis::new))
     }
 
@@ -230,6 +273,24 @@ impl ScheduleStore {
 
 fn rule_json(content: &ScheduleContent) -> String {
     serde_json::to_string(content.times.text()).expect("texts have a JSON form")
+}
+
+/// Returns what a row has; `None` only for one without an id or an owner.
+fn stored(row: ScheduleRow) -> Option<StoredSchedule> {
+    let unreadable = UnreadableSchedule {
+        id: Uuid::parse_str(&row.id).ok()?,
+        user: UserId::parse(row.user_id.as_str())?,
+        name: row.name.clone(),
+        channel: row.channel_id.clone(),
+        timezone: row.timezone.clone(),
+        enabled: row.enabled != 0,
+        triggered_count: row.triggered_count,
+        revision: row.revision,
+        created_at: UnixMillis::new(row.created_at),
+        updated_at: UnixMillis::new(row.updated_at),
+    };
+    let readable = schedule(row).map(|schedule| StoredSchedule::Readable(Box::new(schedule)));
+    Some(readable.unwrap_or(StoredSchedule::Unreadable(unreadable)))
 }
 
 /// Returns the schedule of a row; `None` for one that another version wrote and this one cannot read.

@@ -7,19 +7,24 @@ use tempfile::TempDir;
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
+use crate::Error;
 use crate::action::{ActionKind, ActionMessage, ActionRun, ActionUser, ScheduledAction, action_channel};
 use crate::engine::tick;
 use crate::lease_watch::LeaseWatch;
+use crate::plan::plan;
 use crate::rule::{RuleText, ScheduleTimes};
-use crate::schedule::{RunState, Schedule, ScheduleContent, ScheduleRun};
+use crate::run_store::{FireOutcome, new_run_id};
+use crate::schedule::{RunState, Schedule, ScheduleContent, ScheduleRun, StoredSchedule};
 use crate::service::{ScheduleService, ScheduleServiceParts};
 use crate::settings::Settings;
 use primitives::clock::{Clock, monotonic_now};
 use primitives::ids::UserId;
 use primitives::lifecycle::BackgroundTasks;
 use primitives::unix_time::UnixMillis;
-use server_kit::api::user::UserRole;
+use server_kit::api::user::{User, UserRole};
+use server_kit::auth::Claims;
 use server_kit::database::{self, Database};
+use server_kit::on;
 
 /// Begin of each test: 2026-01-31T18:00:00Z.
 const BEGIN: u64 = 1_769_882_400;
@@ -37,6 +42,10 @@ struct Node {
 
 impl Node {
     fn start(database: &Database, clock: Clock) -> Self {
+        Self::start_with(Settings::default(), database, clock)
+    }
+
+    fn start_with(settings: Settings, database: &Database, clock: Clock) -> Self {
         let (actions, mut messages) = action_channel(&[ActionKind::Radio]);
         let (sender, runs) = mpsc::unbounded_channel();
         let tasks = BackgroundTasks::default();
@@ -48,7 +57,7 @@ impl Node {
                 }
             }
         });
-        let (settings, database) = (Settings::default(), database.clone());
+        let database = database.clone();
         let parts = ScheduleServiceParts { settings, database, actions, tasks: tasks.clone(), clock: clock.clone() };
         let service = ScheduleService::idle(parts, &Registry::new()).expect("the names are free");
         Self { service, tasks, clock, watch: LeaseWatch::default(), runs }
@@ -135,7 +144,8 @@ async fn each_instant_is_one_nodes_alone() {
     }
     assert!(one.runs.try_recv().is_err() && two.runs.try_recv().is_err(), "no instant came twice");
     assert_eq!(one.history(&schedule).await.len(), 5);
-    let kept = one.service.0.store.get(schedule.id).await.expect("it is read").expect("it is there");
+    let kept = one.service.0.store.find(schedule.id).await.expect("it is read").expect("it is there");
+    let kept = kept.readable().expect("it can be read");
     assert_eq!((kept.triggered_count, kept.next_run_at), (5, Some(at(360))));
 }
 
@@ -264,4 +274,185 @@ async fn a_node_that_stops_gives_back_what_has_not_taken_effect() {
     assert!(!first.begin().await && second.begin().await);
     second.finish(Ok(()));
     assert_eq!(two.ends_as(&schedule, RunState::Done).await.attempt, 3);
+}
+
+async fn change(database: &Database, sql: &'static str) {
+    on!(database, pool => sqlx::query(sql).execute(pool).await.map(drop)).expect("it is changed");
+}
+
+fn alice() -> User {
+    let subject = UserId::parse("alice").expect("an id");
+    let map = [("sub".to_owned(), "alice".into())].into_iter().collect();
+    User { claims: std::sync::Arc::new(Claims { subject, map }) }
+}
+
+#[tokio::test]
+async fn what_nobody_can_tell_begins_nothing_and_is_no_success() {
+    let (_folder, database) = file().await;
+    let clock = clock();
+    let settings = Settings { lease: Duration::from_millis(50), ..Settings::default() };
+    let mut node = Node::start_with(settings, &database, clock.clone());
+    let schedule = make(&node, content("0 * * * *")).await;
+    clock.advance(Duration::from_secs(3600));
+    node.tick(monotonic_now()).await;
+    let run = node.next_run().await;
+    change(&database, "ALTER TABLE schedule_runs RENAME TO away").await;
+    assert!(!run.begin().await, "nobody says that it may");
+    run.finish(Ok(()));
+    change(&database, "ALTER TABLE away RENAME TO schedule_runs").await;
+    let run = node.ends_as(&schedule, RunState::Failed).await;
+    assert!(run.detail.is_some());
+}
+
+#[tokio::test]
+async fn a_database_that_is_away_for_a_moment_is_asked_again() {
+    let (_folder, database) = file().await;
+    let clock = clock();
+    let mut node = Node::start(&database, clock.clone());
+    let schedule = make(&node, content("0 * * * *")).await;
+    clock.advance(Duration::from_secs(3600));
+    node.tick(monotonic_now()).await;
+    let run = node.next_run().await;
+    change(&database, "ALTER TABLE schedule_runs RENAME TO away").await;
+    let (is_begun, ()) = tokio::join!(run.begin(), async {
+        tokio::task::yield_now().await;
+        change(&database, "ALTER TABLE away RENAME TO schedule_runs").await;
+    });
+    assert!(is_begun && !run.begin().await, "once");
+    run.finish(Ok(()));
+    node.ends_as(&schedule, RunState::Done).await;
+}
+
+#[tokio::test]
+async fn a_claim_that_its_own_node_has_lost_track_of_is_taken_over_by_it() {
+    let (_folder, database) = file().await;
+    let clock = clock();
+    let mut node = Node::start(&database, clock.clone());
+    let schedule = make(&node, content("0 * * * *")).await;
+    clock.advance(Duration::from_secs(3600));
+    // It is committed, and the answer does not come.
+    let state = &node.service.0;
+    let plan = plan(&schedule.content.times, at(3600), at(3600), Duration::from_secs(300), true);
+    let outcome = state.store.fire(&schedule, &plan, (state.node, new_run_id(at(3600))), at(3600)).await;
+    assert!(matches!(outcome, Ok(FireOutcome::Claimed(_))));
+    let seen = monotonic_now();
+    node.tick(seen).await;
+    assert!(node.runs.try_recv().is_err(), "not before its lease is over");
+    node.tick(seen + 2 * Settings::default().lease).await;
+    let run = node.next_run().await;
+    assert!(run.begin().await);
+    // What this node works at is left alone, however long it takes.
+    node.tick(seen + 4 * Settings::default().lease).await;
+    node.tick(seen + 8 * Settings::default().lease).await;
+    run.finish(Ok(()));
+    assert_eq!(node.ends_as(&schedule, RunState::Done).await.attempt, 2);
+}
+
+#[tokio::test]
+async fn a_schedule_that_cannot_be_read_hides_none_and_can_be_deleted() {
+    let (_folder, database) = file().await;
+    let clock = clock();
+    let mut node = Node::start(&database, clock.clone());
+    let strange = make(&node, content("0 * * * *")).await;
+    change(&database, "UPDATE schedules SET timezone = 'Mars/Base'").await;
+    let good = make(&node, content("0 * * * *")).await;
+    clock.advance(Duration::from_secs(3600));
+    let page = node.service.0.store.due(at(3600), None, 1).await.expect("it is read");
+    assert!(page.schedules.is_empty() && page.next.is_some(), "there is more behind it");
+    let wait = tick(&node.service, &mut node.watch, monotonic_now()).await.expect("the database answers");
+    assert!(wait.is_zero(), "something has moved on");
+    let run = node.next_run().await;
+    assert_eq!(run.schedule, good.id);
+    let wait = tick(&node.service, &mut node.watch, monotonic_now()).await.expect("the database answers");
+    assert_eq!(wait, Duration::from_secs(1), "nobody spins");
+    let listed = node.service.list(None, None, 10).await.expect("it is listed");
+    let is_readable = |stored: &StoredSchedule| matches!(stored, StoredSchedule::Readable(_));
+    assert_eq!(listed.iter().map(is_readable).collect::<Vec<_>>(), [false, true]);
+    assert_eq!(node.service.set_enabled(&alice(), strange.id, false).await.err(), Some(Error::Unreadable));
+    node.service.delete(&alice(), strange.id, None).await.expect("it is deleted");
+    assert_eq!(node.service.find(&alice(), strange.id).await.err(), Some(Error::NoSuchSchedule));
+}
+
+#[tokio::test]
+async fn only_the_newest_runs_are_kept_and_old_ones_go_a_few_at_a_time() {
+    let (_folder, database) = file().await;
+    let node = Node::start(&database, clock());
+    let schedule = make(&node, content("0 * * * *")).await;
+    for number in 0..10 {
+        let state = &node.service.0;
+        let claim =
+            state.store.fire_by_hand(schedule.id, at(number), (state.node, new_run_id(at(number))), at(number)).await;
+        let claim = claim.expect("the database answers").expect("it is made");
+        state.store.finish(claim, RunState::Done, None, at(number)).await.expect("the database answers");
+    }
+    let store = &node.service.0.store;
+    store.trim(schedule.id, 8).await.expect("the database answers");
+    let kept = node.history(&schedule).await;
+    assert_eq!((kept.len(), kept.last().map(|run| run.fire_at)), (8, Some(at(2))));
+    assert_eq!(store.prune(at(7), 3).await, Ok(3));
+    assert_eq!(store.prune(at(7), 3).await, Ok(2));
+    assert_eq!(node.history(&schedule).await.len(), 3);
+}
+
+#[tokio::test]
+async fn a_user_has_so_many_runs_at_once_and_others_have_theirs() {
+    let (_folder, database) = file().await;
+    let clock = clock();
+    let mut node = Node::start(&database, clock.clone());
+    let schedule = make(&node, content("0 * * * *")).await;
+    let mut runs = Vec::new();
+    let refused = loop {
+        match node.service.run_now(&alice(), schedule.id).await {
+            Ok(run) => assert_eq!(run.state, RunState::Claimed),
+            Err(error) => break error,
+        }
+        runs.push(node.next_run().await);
+    };
+    assert_eq!((refused, runs.len()), (Error::TooManyRuns, 8));
+    let bob = UserId::parse("bob").expect("an id");
+    let other = node
+        .service
+        .create(ActionUser { id: bob, role: UserRole::User }, content("0 * * * *"))
+        .await
+        .expect("it is made");
+    clock.advance(Duration::from_secs(3600));
+    node.tick(monotonic_now()).await;
+    let others = node.next_run().await;
+    assert_eq!(others.schedule, other.id, "the backlog of one is nobody else's");
+    runs.remove(0).finish(Ok(()));
+    let next = async {
+        loop {
+            node.tick(monotonic_now()).await;
+            match node.runs.try_recv() {
+                Ok(run) => return run,
+                Err(_) => tokio::task::yield_now().await,
+            }
+        }
+    };
+    let next = tokio::time::timeout(LIMIT, next).await.expect("there is room again");
+    assert_eq!((next.schedule, next.fire_at), (schedule.id, at(3600)));
+    others.finish(Ok(()));
+}
+
+#[tokio::test]
+async fn what_is_dropped_without_an_answer_is_given_back_and_a_node_that_stops_claims_nothing() {
+    let (_folder, database) = file().await;
+    let clock = clock();
+    let mut node = Node::start(&database, clock.clone());
+    let schedule = make(&node, content("0 * * * *")).await;
+    clock.advance(Duration::from_secs(3600));
+    node.tick(monotonic_now()).await;
+    drop(node.next_run().await);
+    let released = async {
+        while node.history(&schedule).await.first().is_none_or(|run| run.attempt < 2) {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(LIMIT, released).await.expect("it is given back");
+    assert_eq!(node.history(&schedule).await.first().map(|run| run.state), Some(RunState::Claimed));
+    node.tasks.begin_stop();
+    clock.advance(Duration::from_secs(3600));
+    node.tick(monotonic_now()).await;
+    let history = node.history(&schedule).await;
+    assert_eq!((history.len(), history.first().map(|run| run.attempt)), (1, Some(2)), "nothing is claimed");
 }

@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use crate::action::ActionKind;
 use crate::rule::ScheduleTimes;
-use crate::schedule::{Schedule, ScheduleRun};
+use crate::schedule::{Schedule, ScheduleRun, UnreadableSchedule};
 use crate::sentence::{SentenceLanguage, describe};
 use primitives::unix_time::UnixMillis;
 use server_kit::api::timestamps::to_rfc3339;
@@ -35,6 +35,8 @@ pub struct ScheduleView {
     days: Option<Vec<String>>,
     /// False while it is paused.
     enabled: bool,
+    /// False for one that this version of the server cannot read: it does not run, and can be replaced or deleted.
+    readable: bool,
     misfire_grace_seconds: u64,
     coalesce: bool,
     /// When it runs, in words.
@@ -106,6 +108,7 @@ impl ScheduleView {
             time: rule.time,
             days: rule.days,
             enabled: content.enabled,
+            readable: true,
             misfire_grace_seconds: content.misfire_grace.as_secs(),
             coalesce: content.is_coalesced,
             sentence: describe(&content.times, language),
@@ -113,6 +116,39 @@ impl ScheduleView {
             next_runs: ahead,
             triggered_count: schedule.triggered_count,
             last_run: last_run.map(RunView::new),
+            revision: schedule.revision,
+            created_at: to_rfc3339(schedule.created_at),
+            updated_at: to_rfc3339(schedule.updated_at),
+        }
+    }
+}
+
+impl ScheduleView {
+    /// Shows a schedule that cannot be read, as far as that goes.
+    pub fn unreadable(schedule: UnreadableSchedule) -> Self {
+        Self {
+            id: schedule.id,
+            user_id: schedule.user.as_str().to_owned(),
+            playlist_id: None,
+            stream_id: None,
+            track_id: None,
+            name: schedule.name,
+            channel_id: schedule.channel,
+            timezone: schedule.timezone,
+            cron: None,
+            run_at: None,
+            recurrence: None,
+            time: None,
+            days: None,
+            enabled: schedule.enabled,
+            readable: false,
+            misfire_grace_seconds: 0,
+            coalesce: false,
+            sentence: String::new(),
+            next_run_at: None,
+            next_runs: Vec::new(),
+            triggered_count: schedule.triggered_count,
+            last_run: None,
             revision: schedule.revision,
             created_at: to_rfc3339(schedule.created_at),
             updated_at: to_rfc3339(schedule.updated_at),

@@ -1,5 +1,6 @@
 //! Decoder of one track, for a thread that may block: a file in, samples of one form out, a packet at a time.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use symphonia::core::common::Limit;
@@ -10,7 +11,9 @@ use symphonia::core::io::{MediaSource, MediaSourceStream};
 use symphonia::core::meta::MetadataOptions;
 
 use crate::SoundForm;
+use crate::codec_check::bounded_parameters;
 use crate::packet_decoder::{DecodedFormat, PacketDecoder, PacketFault};
+use crate::read_budget::{BudgetedSource, ReadBudget};
 use crate::resampler::SoundResampler;
 
 /// Faulty packets in a row after which a track is given up.
@@ -30,6 +33,9 @@ pub enum DecodeError {
     /// Its sound is damaged.
     #[error("it is damaged: {0}")]
     Damaged(String),
+    /// It goes on for longer than a track may.
+    #[error("it is longer than a track may be")]
+    TooLong,
 }
 
 /// Decoder of a track's sound into one form.
@@ -42,6 +48,7 @@ pub struct TrackDecoder {
     resampler: Option<SoundResampler>,
     samples: Vec<f32>,
     faults: u32,
+    budget: Arc<ReadBudget>,
 }
 
 impl TrackDecoder {
@@ -51,6 +58,8 @@ impl TrackDecoder {
         if let Some(extension) = extension {
             hint.with_extension(extension);
         }
+        let budget = Arc::new(ReadBudget::default());
+        let file = Box::new(BudgetedSource::new(file, Arc::clone(&budget)));
         let stream = MediaSourceStream::new(file, Default::default());
         // Pictures are not looked at.
         let tags = MetadataOptions::default();
@@ -65,13 +74,14 @@ impl TrackDecoder {
         let no_sound = || DecodeError::Format("there is no sound that can be decoded".to_owned());
         let track = format.default_track(TrackType::Audio).ok_or_else(no_sound)?;
         let parameters = track.codec_params.as_ref().and_then(|parameters| parameters.audio()).ok_or_else(no_sound)?;
-        let decoder = PacketDecoder::new(parameters)?;
+        let parameters = bounded_parameters(parameters)?;
+        let decoder = PacketDecoder::new(&parameters)?;
         let rate = parameters.sample_rate.filter(|rate| *rate > 0);
         let frames = track.num_frames.map(|frames| frames.saturating_sub(decoder.left_out()));
         let length = frames.zip(rate);
         let length = length.map(|(frames, rate)| Duration::from_millis(frames.saturating_mul(1000) / u64::from(rate)));
         let track = track.id;
-        Ok(Self { format, decoder, track, length, form, resampler: None, samples: Vec::new(), faults: 0 })
+        Ok(Self { format, decoder, track, length, form, resampler: None, samples: Vec::new(), faults: 0, budget })
     }
 
     /// Returns the length of the track, where its head says it.
@@ -84,9 +94,7 @@ impl TrackDecoder {
         let packet = match self.format.next_packet() {
             Ok(Some(packet)) => packet,
             Ok(None) => {
-                if let Some(mut resampler) = self.resampler.take() {
-                    resampler.finish(ready);
-                }
+                self.finish(ready)?;
                 return Ok(false);
             }
             Err(error) => return Err(failure(error)),
@@ -103,21 +111,32 @@ impl TrackDecoder {
             Err(PacketFault::Track(error)) => return Err(error),
         };
         self.faults = 0;
+        if !self.samples.is_empty() {
+            self.budget.renew();
+        }
         self.convert(rate, channels, ready)?;
         Ok(true)
     }
 
+    /// Appends what the converter still has.
+    fn finish(&mut self, ready: &mut Vec<f32>) -> Result<(), DecodeError> {
+        let is_whole = self.resampler.take().is_none_or(|mut resampler| resampler.finish(ready));
+        if is_whole { Ok(()) } else { Err(not_resampled()) }
+    }
+
     fn convert(&mut self, rate: u32, channels: usize, ready: &mut Vec<f32>) -> Result<(), DecodeError> {
         if self.resampler.as_ref().is_none_or(|resampler| !resampler.fits(rate, channels)) {
-            if let Some(mut before) = self.resampler.take() {
-                before.finish(ready);
-            }
+            self.finish(ready)?;
             let made = SoundResampler::new(rate, channels, self.form);
             self.resampler = Some(made.ok_or_else(|| DecodeError::Format(format!("{rate} Hz, {channels} channels")))?);
         }
         let is_converted = self.resampler.as_mut().is_some_and(|resampler| resampler.push(&self.samples, ready));
-        if is_converted { Ok(()) } else { Err(DecodeError::Damaged("it cannot be resampled".to_owned())) }
+        if is_converted { Ok(()) } else { Err(not_resampled()) }
     }
+}
+
+fn not_resampled() -> DecodeError {
+    DecodeError::Damaged("it cannot be resampled".to_owned())
 }
 
 /// Returns the reason that an error of Symphonia is.

@@ -1,12 +1,16 @@
 //! Sound of tracks: an object of the store, or bytes in memory, decoded into samples of one form. For channels, which play
 //! tracks, and for recognition, which compares them. Knows neither.
 
+mod codec_check;
 pub mod decoder;
 pub mod object;
 #[cfg(feature = "opus")]
 mod opus;
 mod packet_decoder;
+mod read_budget;
 mod resampler;
+
+pub use symphonia::core::io::MediaSource;
 
 /// Form of decoded sound.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

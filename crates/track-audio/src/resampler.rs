@@ -70,9 +70,11 @@ impl SoundResampler {
         let channels = self.form.layout.channels();
         let whole = self.taken * u64::from(self.form.rate) / u64::from(self.rate);
         while self.given < whole {
-            let before = self.given;
-            self.pending.resize(self.pending.len() + channels * CHUNK_FRAMES, 0.0);
-            if !self.convert(ready) || self.given == before && self.delay == 0 {
+            let (given, delay) = (self.given, self.delay);
+            // As much as is converted at once, which is a second at rates that have little in common with the form's.
+            let chunk = self.resampler.as_ref().map_or(CHUNK_FRAMES, Resampler::input_frames_next);
+            self.pending.resize(self.pending.len().max(channels * chunk), 0.0);
+            if !self.convert(ready) || (self.given, self.delay) == (given, delay) {
                 return false;
             }
         }
@@ -137,7 +139,9 @@ mod tests {
 
     #[test]
     fn a_track_has_its_length_and_its_tone_at_any_rate() {
-        for (rate, channels) in [(48_000, 2), (44_100, 2), (44_100, 1), (22_050, 1), (96_000, 2)] {
+        for (rate, channels) in
+            [(48_000, 2), (44_100, 2), (44_100, 1), (22_050, 1), (96_000, 2), (44_101, 2), (47_999, 1)]
+        {
             let frames = rate as usize * 2 + 77;
             let ready = converted(rate, channels, frames);
             assert_eq!(ready.len() / 2, frames * 48_000 / rate as usize, "{rate}");

@@ -138,6 +138,25 @@ async fn tracks_are_heard_one_after_another_and_fade_into_each_other() {
 }
 
 #[tokio::test]
+async fn a_track_is_read_by_the_route_under_whose_host_it_was_queued() {
+    let (Some(minio), Some(ffmpeg)) = (Minio::bucket().await, tools::find("ffmpeg")) else { return };
+    let folder = TempFolder::new("channels");
+    let mut config = over_minio(&minio, &folder);
+    // There is no route of tracks without a host.
+    config["ReverseProxy"]["Routes"]["track"]["Match"]["Hosts"] = json!(["music.example"]);
+    let gate = start_playing(&config).await;
+    put_tones(&gate, &minio, &ffmpeg, &folder, &[("t1", "a.wav", 500, 1)]).await;
+    let ask = async |host: &str| {
+        let request = gate.client().request(Method::POST, &items_of("main")).header("host", host);
+        let request = request.header("authorization", bearer("alice")).json(&json!({ "track_id": "t1" }));
+        request.send().await.expect("an answer").status().as_u16()
+    };
+    assert_eq!(ask("other.example").await, 404, "no such track there");
+    assert_eq!(ask("music.example").await, 201);
+    assert_eq!(history(&gate, "main", 1).await, [("t1".to_owned(), "played".to_owned())]);
+}
+
+#[tokio::test]
 async fn a_track_that_cannot_be_played_is_skipped_and_said() {
     let (Some(minio), Some(ffmpeg)) = (Minio::bucket().await, tools::find("ffmpeg")) else { return };
     let folder = TempFolder::new("channels");
@@ -170,7 +189,10 @@ async fn a_track_that_cannot_be_played_is_skipped_and_said() {
     assert_eq!(played, all);
     let items = get(&gate, "/main/history").await;
     let failed = items["items"].as_array().expect("a list").iter().filter(|item| item["outcome"] == "failed");
-    assert!(failed.into_iter().all(|item| item["reason"].as_str().is_some_and(|reason| !reason.is_empty())), "{items}");
+    let causes = ["unreadable", "unknown-format", "damaged"].map(Value::from);
+    assert!(failed.into_iter().all(|item| causes.contains(&item["reason"]) && item["detail"].is_null()), "{items}");
+    let told = send(&gate, Method::GET, "/api/v1/channels/main/history", &admin(), None).await.is(200).text();
+    assert!(told.contains("\"detail\":\""), "admins are told more: {told}");
     let metrics = gate.admin().get("/metrics", &[]).await.text();
     assert!(metrics.contains("tidegate_channel_tracks_total{outcome=\"failed\"} 3"), "{metrics}");
     assert!(metrics.contains("tidegate_channel_tracks_total{outcome=\"played\"} 5"));

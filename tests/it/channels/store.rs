@@ -11,7 +11,7 @@ use ::channels::channel::ChannelId;
 use ::channels::queue::item::{ItemSource, QueueItem};
 use ::channels::queue::store::{
     AddOutcome, ClaimOutcome, ClaimRequest, ClaimToken, MAX_LAPSED_CLAIMS, MemoryQueueStore, QueueStore,
-    RedisQueueStore, RemoveOutcome,
+    RedisQueueStore, RemoveOutcome, Renewal,
 };
 use ::channels::settings::{QueueLimits, QueueSettings};
 use primitives::ids::{TrackId, UserId};
@@ -27,7 +27,10 @@ async fn claims_of_a_queue_in_memory() {
 #[tokio::test]
 async fn claims_of_a_queue_in_redis() {
     let Some(redis) = Redis::start() else { return };
-    claims_hold(Arc::new(RedisQueueStore::new(connect(redis.url()).await))).await;
+    let store = Arc::new(RedisQueueStore::new(connect(redis.url()).await));
+    claims_hold(Arc::clone(&store) as _).await;
+    let renewed = store.renew(&channel("emptied"), Uuid::from_u128(1), player(1), UnixMillis::MAX).await;
+    assert_eq!(renewed.expect("an answer"), Renewal::Unknown, "what was lost was not taken out");
     // A script that names keys of two nodes would be refused.
     let Some(cluster) = Redis::cluster().await else { return };
     claims_hold(Arc::new(RedisQueueStore::new(connect(cluster[0].cluster_url()).await))).await;
@@ -40,6 +43,7 @@ async fn claims_hold(store: Arc<dyn QueueStore>) {
     an_item_whose_players_vanish_again_and_again_is_given_up(&*store).await;
     a_playlist_is_played_while_nothing_waits(&*store).await;
     a_played_item_that_is_taken_out_is_no_more(&*store).await;
+    what_a_token_has_claimed_is_given_back_at_once(&*store).await;
     room_is_given_back(&*store).await;
     ids_of_any_form_stay_apart(&*store).await;
 }
@@ -57,6 +61,7 @@ fn item(number: u128, turn: i64) -> QueueItem {
         queued_at: UnixMillis::new(turn),
         turn_at: UnixMillis::new(turn),
         duration: None,
+        host: None,
     }
 }
 
@@ -110,11 +115,12 @@ async fn a_claim_is_extended_and_ended_by_its_player_alone(store: &dyn QueueStor
     add(store, &main, &item(1, 1000)).await;
     let id = claimed(store, &main, player(1), 2000).await.expect("an item").id;
     let until = UnixMillis::new(60_000);
-    assert!(!store.renew(&main, id, player(2), until).await.expect("an answer"), "another's");
+    assert_eq!(store.renew(&main, id, player(2), until).await.expect("an answer"), Renewal::Lost, "another's");
     assert!(!store.complete(&main, id, player(2)).await.expect("an answer"));
     assert!(!store.release(&main, id, player(2)).await.expect("an answer"));
-    assert!(!store.renew(&channel("other"), id, player(1), until).await.expect("an answer"), "in another channel");
-    assert!(store.renew(&main, id, player(1), until).await.expect("an answer"));
+    let elsewhere = store.renew(&channel("other"), id, player(1), until).await.expect("an answer");
+    assert_ne!(elsewhere, Renewal::Renewed, "in another channel");
+    assert_eq!(store.renew(&main, id, player(1), until).await.expect("an answer"), Renewal::Renewed);
     assert_eq!(claim(store, &main, player(2), 59_000).await, ClaimOutcome::default(), "it is still the first one's");
     assert!(store.release(&main, id, player(1)).await.expect("an answer"));
     assert_eq!(claimed(store, &main, player(2), 59_000).await.map(|item| item.id), Some(id), "it waits again");
@@ -132,7 +138,8 @@ async fn an_item_whose_player_vanishes_waits_again_in_its_place(store: &dyn Queu
     let outcome = claim(store, &main, player(2), 2000 + 15_000).await;
     assert_eq!((outcome.item.as_ref(), outcome.returned, outcome.dropped), (Some(&first), 1, 0));
     let until = UnixMillis::new(100_000);
-    assert!(!store.renew(&main, first.id, player(1), until).await.expect("an answer"), "the first player learns so");
+    let renewed = store.renew(&main, first.id, player(1), until).await.expect("an answer");
+    assert_eq!(renewed, Renewal::Lost, "the first player learns so");
     assert!(!store.complete(&main, first.id, player(1)).await.expect("an answer"));
     assert!(store.complete(&main, first.id, player(2)).await.expect("an answer"));
     assert_eq!(claimed(store, &main, player(2), 20_000).await.map(|item| item.id.as_u128()), Some(2));
@@ -184,9 +191,28 @@ async fn a_played_item_that_is_taken_out_is_no_more(store: &dyn QueueStore) {
     let bob = UserId::parse("bob").expect("an id");
     assert_eq!(store.remove(&main, id, Some(&bob)).await.expect("an answer"), RemoveOutcome::Foreign);
     assert_eq!(store.remove(&main, id, None).await.expect("an answer"), RemoveOutcome::Removed);
-    assert!(!store.renew(&main, id, player(1), UnixMillis::MAX).await.expect("an answer"), "its player learns so");
+    let renewed = store.renew(&main, id, player(1), UnixMillis::MAX).await.expect("an answer");
+    assert_eq!(renewed, Renewal::Lost, "its player learns so");
     assert_eq!(store.remove(&main, id, None).await.expect("an answer"), RemoveOutcome::Missing);
     assert_eq!(claimed(store, &main, player(1), 2000).await, None);
+}
+
+async fn what_a_token_has_claimed_is_given_back_at_once(store: &dyn QueueStore) {
+    let main = channel("unanswered");
+    for number in 1..=3 {
+        add(store, &main, &item(number, 1000)).await;
+    }
+    let listed = [QueueItem { source: ItemSource::Playlist, ..item(9, 0) }];
+    store.set_playlist(&main, &listed).await.expect("an answer");
+    for token in [player(1), player(2), player(1), player(1)] {
+        assert!(claimed(store, &main, token, 2000).await.is_some());
+    }
+    store.release_all(&main, player(1)).await.expect("an answer");
+    let mut next = Vec::new();
+    while let Some(item) = claimed(store, &main, player(3), 2000).await {
+        next.push(item.track.as_str().to_owned());
+    }
+    assert_eq!(next, ["t1", "t3", "t9"], "the second is another's");
 }
 
 async fn room_is_given_back(store: &dyn QueueStore) {

@@ -1,6 +1,7 @@
 //! Decoder of one track, in a thread that may block: object in, blocks of stereo samples out, into a queue of few blocks. A full
 //! queue holds the decoder up, and with it the fetching of the object.
 
+use std::io::{self, Read, Seek, SeekFrom};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,12 +12,14 @@ use tokio::sync::mpsc::{self, Receiver, Sender};
 use super::{CHANNELS, SAMPLE_RATE};
 use track_audio::decoder::{DecodeError, TrackDecoder};
 use track_audio::object::{ObjectFile, TrackObject};
-use track_audio::{ChannelLayout, SoundForm};
+use track_audio::{ChannelLayout, MediaSource, SoundForm};
 
 /// Frames of a block: a tenth of a second.
 pub const BLOCK_FRAMES: usize = SAMPLE_RATE as usize / 10;
 /// Blocks that wait: three seconds, a bit more than a megabyte.
 const QUEUED_BLOCKS: usize = 30;
+/// Longest track, in frames: twelve hours. Files may say that one part of them comes again and again.
+const MAX_FRAMES: u64 = 12 * 3600 * SAMPLE_RATE as u64;
 /// Form of a channel's sound.
 const SOUND: SoundForm = SoundForm { rate: SAMPLE_RATE, layout: ChannelLayout::Stereo };
 
@@ -56,26 +59,62 @@ pub fn start_decoder(object: Arc<dyn TrackObject>, sender: Sender<DecodedBlock>)
 
 fn decode(object: Arc<dyn TrackObject>, runtime: Handle, into: &Sender<DecodedBlock>) -> Result<(), DecodeError> {
     let extension = object.extension().map(str::to_owned);
-    let file = Box::new(ObjectFile::new(object, runtime));
+    let file = Box::new(WantedFile { file: ObjectFile::new(object, runtime), wanted_by: into.clone() });
     let mut decoder = TrackDecoder::open(file, extension.as_deref(), SOUND)?;
     if let Some(length) = decoder.length() {
         // Nobody who waits is no error.
         let _ = into.blocking_send(DecodedBlock::Length(length));
     }
-    let mut output = BlockWriter { into, ready: Vec::new() };
+    let mut output = BlockWriter { into, ready: Vec::new(), written: 0 };
     while decoder.read(&mut output.ready)? {
-        if !output.write_whole_blocks() {
+        if into.is_closed() || !output.write_whole_blocks() {
             return Ok(());
+        }
+        if output.written > MAX_FRAMES {
+            return Err(DecodeError::TooLong);
         }
     }
     output.write_rest();
     Ok(())
 }
 
+/// Object that is read while somebody waits for its sound.
+struct WantedFile {
+    file: ObjectFile,
+    wanted_by: Sender<DecodedBlock>,
+}
+
+impl Read for WantedFile {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        if self.wanted_by.is_closed() {
+            return Err(io::Error::other("nobody wants it any more"));
+        }
+        self.file.read(into)
+    }
+}
+
+impl Seek for WantedFile {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        self.file.seek(to)
+    }
+}
+
+impl MediaSource for WantedFile {
+    fn is_seekable(&self) -> bool {
+        self.file.is_seekable()
+    }
+
+    fn byte_len(&self) -> Option<u64> {
+        self.file.byte_len()
+    }
+}
+
 /// Writer of blocks into the queue.
 struct BlockWriter<'a> {
     into: &'a Sender<DecodedBlock>,
     ready: Vec<f32>,
+    /// Frames that were written.
+    written: u64,
 }
 
 impl BlockWriter<'_> {
@@ -89,6 +128,7 @@ impl BlockWriter<'_> {
             }
         }
         self.ready.drain(..whole);
+        self.written += (whole / CHANNELS) as u64;
         true
     }
 
@@ -196,6 +236,18 @@ mod tests {
         let second = 192_000;
         let most = second * (100 + QUEUED_BLOCKS as u64 + 1) / 10 + 6 * (256 << 10);
         assert!(object.read.load(Ordering::SeqCst) < most, "{} of {most}", object.read.load(Ordering::SeqCst));
+    }
+
+    #[tokio::test]
+    async fn a_decoder_that_nobody_wants_reads_nothing_more() {
+        let object = object(wave(48_000), "wav");
+        let (sender, blocks) = block_queue();
+        drop(blocks);
+        let file = ObjectFile::new(Arc::clone(&object) as Arc<dyn TrackObject>, Handle::current());
+        let mut file = WantedFile { file, wanted_by: sender };
+        let read = tokio::task::spawn_blocking(move || file.read(&mut [0; 10]).is_err()).await;
+        assert!(read.expect("no panic"));
+        assert_eq!(object.read.load(Ordering::SeqCst), 0);
     }
 
     #[tokio::test]

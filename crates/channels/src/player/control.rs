@@ -8,7 +8,7 @@ use tokio::time::MissedTickBehavior;
 use uuid::Uuid;
 
 use super::output::OpenedTrack;
-use super::station::{HeardTrack, PlayOutcome, PlayedRecord, StationRecord};
+use super::station::{HeardTrack, PlayFailure, PlayOutcome, PlayedRecord, StationRecord};
 use super::{DeskCommand, DeskReport, DeskTrack, PlayerContext, RENEW_INTERVAL};
 use crate::audio::decoder::{self, DecodedBlock};
 use crate::channel::ChannelId;
@@ -16,6 +16,8 @@ use crate::queue::item::QueueItem;
 use crate::queue::store::ClaimToken;
 use crate::service::ClaimedItem;
 use primitives::clock::monotonic_now;
+use primitives::failure_log::FailureLog;
+use primitives::lifecycle::BackgroundTasks;
 use track_audio::decoder::DecodeError;
 
 /// Control of a channel at this node.
@@ -26,6 +28,11 @@ pub struct PlayerControl<'a> {
     commands: mpsc::Sender<DeskCommand>,
     began: Instant,
     claims: Vec<ClaimedItem>,
+    /// Tokens by which something may be claimed that this does not know of: no answer has come.
+    unanswered: Vec<ClaimToken>,
+    /// Claims of items that are over, which is not noted yet.
+    ended: Vec<ClaimedItem>,
+    session_failures: FailureLog,
     has_program: bool,
     record: StationRecord,
 }
@@ -38,13 +45,23 @@ impl<'a> PlayerControl<'a> {
         token: ClaimToken,
         commands: mpsc::Sender<DeskCommand>,
     ) -> Self {
-        let (claims, has_program, record) = (Vec::new(), false, StationRecord::default());
-        let began = monotonic_now();
-        Self { channel, context, token, commands, began, claims, has_program, record }
+        Self {
+            channel,
+            context,
+            token,
+            commands,
+            began: monotonic_now(),
+            claims: Vec::new(),
+            unanswered: Vec::new(),
+            ended: Vec::new(),
+            session_failures: FailureLog::default(),
+            has_program: false,
+            record: StationRecord::default(),
+        }
     }
 
-    /// Does as the desk asks; returns when the channel may be another node's.
-    pub async fn run(&mut self, mut reports: mpsc::Receiver<DeskReport>) {
+    /// Does as the desk asks; returns when the channel may be another node's, or, between two steps, when `tasks` stop.
+    pub async fn run(&mut self, mut reports: mpsc::Receiver<DeskReport>, tasks: &BackgroundTasks) {
         let mut renewals = tokio::time::interval(RENEW_INTERVAL);
         renewals.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -58,12 +75,14 @@ impl<'a> PlayerControl<'a> {
                         return;
                     }
                 }
+                () = tasks.stopping() => return,
             }
         }
     }
 
     /// Gives up what is held: what was played goes on elsewhere.
     pub async fn close(&mut self) {
+        self.settle().await;
         let service = &self.context.service;
         for claimed in std::mem::take(&mut self.claims) {
             // If it fails the claim lapses.
@@ -111,9 +130,16 @@ impl<'a> PlayerControl<'a> {
         if may_lapse && self.claims.is_empty() && service.has_claims(self.channel).await {
             return DeskCommand::Nothing;
         }
-        // A claim that has lapsed while the store was away must not be given to this node itself.
+        // What has lapsed while the store was away must not be given to this node itself, whether it is played or over.
+        if !self.settle().await {
+            return DeskCommand::Nothing;
+        }
         self.renew_claims().await;
-        let Ok(Some(claimed)) = service.claim(self.channel).await else { return DeskCommand::Nothing };
+        let token = ClaimToken(Uuid::new_v4());
+        self.unanswered.push(token);
+        let Ok(claimed) = service.claim(self.channel, token).await else { return DeskCommand::Nothing };
+        self.unanswered.retain(|unanswered| *unanswered != token);
+        let Some(claimed) = claimed else { return DeskCommand::Nothing };
         if !self.has_program && !self.open_program().await {
             // If it fails the claim lapses.
             let _ = service.release(self.channel, &claimed).await;
@@ -127,6 +153,9 @@ impl<'a> PlayerControl<'a> {
     async fn open_program(&mut self) -> bool {
         match self.context.output.open().await {
             Ok(program) => {
+                if self.session_failures.is_over(monotonic_now()) {
+                    tracing::info!(channel = self.channel.as_str(), "sessions can be opened for a channel again");
+                }
                 self.record.session = Some(program.session());
                 self.has_program = true;
                 self.tell(DeskCommand::Program(program)).await;
@@ -135,7 +164,9 @@ impl<'a> PlayerControl<'a> {
             }
             Err(error) => {
                 let error = error.to_string();
-                tracing::warn!(channel = self.channel.as_str(), error, "no session can be opened for a channel");
+                if self.session_failures.is_news(&error, monotonic_now()) {
+                    tracing::warn!(channel = self.channel.as_str(), error, "no session can be opened for a channel");
+                }
                 false
             }
         }
@@ -150,14 +181,33 @@ impl<'a> PlayerControl<'a> {
         let Some(at) = self.claims.iter().position(|claimed| claimed.item.id == id) else { return };
         let claimed = self.claims.swap_remove(at);
         let track = claimed.item.track.as_str();
-        if let PlayOutcome::Failed(error) = &outcome {
+        if let PlayOutcome::Failed(PlayFailure { detail: error, .. }) = &outcome {
             tracing::warn!(channel, track, error, "a track of a channel cannot be played and is skipped");
         }
         let played = PlayedRecord { item: id, track: track.to_owned(), ended_at: service.now(), outcome };
         service.add_played(self.channel, &played).await;
-        // If it fails the claim lapses, and the item is played again.
-        let _ = service.complete(self.channel, &claimed).await;
+        self.ended.push(claimed);
+        self.settle().await;
         self.say().await;
+    }
+
+    /// Has noted what the store has not answered yet: items that are over, and claims that may or may not be there. Returns true
+    /// where nothing of it is left.
+    async fn settle(&mut self) -> bool {
+        let service = &self.context.service;
+        while let Some(claimed) = self.ended.last() {
+            if service.complete(self.channel, claimed).await.is_err() {
+                return false;
+            }
+            self.ended.pop();
+        }
+        while let Some(token) = self.unanswered.last() {
+            if service.release_all(self.channel, *token).await.is_err() {
+                return false;
+            }
+            self.unanswered.pop();
+        }
+        true
     }
 
     /// Extends what is held; returns false where the channel may be another's.
@@ -167,6 +217,7 @@ impl<'a> PlayerControl<'a> {
         if service.hold_station(self.channel, self.token).await == Some(false) {
             return false;
         }
+        self.settle().await;
         self.renew_claims().await;
         // Somebody with the token may have ended the session; the track that is played waits for another.
         if !self.has_program && !self.claims.is_empty() {
@@ -187,7 +238,7 @@ impl<'a> PlayerControl<'a> {
     }
 
     async fn say(&self) {
-        self.context.service.set_station(self.channel, &self.record).await;
+        self.context.service.set_station(self.channel, self.token, &self.record).await;
     }
 
     async fn tell(&self, command: DeskCommand) {

@@ -8,7 +8,7 @@ use tokio::sync::mpsc::{Receiver, Sender};
 use tokio::time::{Instant, interval};
 
 use super::output::Program;
-use super::station::PlayOutcome;
+use super::station::{FailureCause, PlayOutcome};
 use super::{DeskCommand, DeskReport, DeskTrack, PlayerContext};
 use crate::audio::decoder::{BLOCK_FRAMES, DecodedBlock};
 use crate::audio::mixer::{MixerSlot, TrackMixer};
@@ -167,7 +167,7 @@ impl MixingDesk<'_> {
                     Err(TryRecvError::Empty) => break,
                     Err(TryRecvError::Disconnected) => {
                         if !loaded.has_samples && loaded.outcome == PlayOutcome::Played {
-                            loaded.outcome = PlayOutcome::failed("it has no sound");
+                            loaded.outcome = PlayOutcome::failed(FailureCause::Damaged, "it has no sound");
                         }
                         mixer.end(slot);
                     }
@@ -262,5 +262,11 @@ impl MixingDesk<'_> {
 }
 
 fn failed(error: &DecodeError) -> PlayOutcome {
-    PlayOutcome::failed(&error.to_string())
+    let cause = match error {
+        DecodeError::Format(_) => FailureCause::UnknownFormat,
+        DecodeError::Read(_) => FailureCause::Unreadable,
+        DecodeError::Damaged(_) => FailureCause::Damaged,
+        DecodeError::TooLong => FailureCause::TooLong,
+    };
+    PlayOutcome::failed(cause, &error.to_string())
 }

@@ -9,6 +9,7 @@ mod desk;
 pub mod output;
 pub mod station;
 pub mod station_store;
+mod take_over;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,13 +23,17 @@ use crate::metrics::PlayerMetrics;
 use crate::queue::store::ClaimToken;
 use crate::service::{ChannelService, ClaimedItem};
 use output::{Program, ProgramOutput, TrackObjects};
+use primitives::clock::monotonic_now;
 use primitives::lifecycle::BackgroundTasks;
 use station::PlayOutcome;
+use take_over::TakeOverPatience;
 
 /// Time for which a channel is one node's, unless it says that it goes on.
 pub const PLAYER_LEASE: Duration = Duration::from_secs(9);
 /// Interval at which a node says that it goes on, or tries to take a channel over.
 const RENEW_INTERVAL: Duration = Duration::from_secs(3);
+/// Time that a step may take which is under way when the node stops.
+const STOP_LIMIT: Duration = Duration::from_secs(3);
 /// Messages between the two parts that wait: each side looks at them ten times a second.
 const MESSAGES: usize = 32;
 
@@ -86,12 +91,22 @@ pub async fn run(channel: ChannelId, context: Arc<PlayerContext>, tasks: Backgro
     let token = ClaimToken(Uuid::new_v4());
     let mut tries = tokio::time::interval(RENEW_INTERVAL);
     tries.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut patience = TakeOverPatience::default();
     loop {
         tokio::select! {
             _ = tries.tick() => {}
             () = tasks.stopping() => return,
         }
-        if context.service.hold_station(&channel, token).await != Some(true) {
+        if patience.is_away() {
+            // Asked only whether it answers.
+            patience.note_answer(context.service.station(&channel).await.is_ok(), monotonic_now());
+        }
+        if !patience.may_try(monotonic_now()) {
+            continue;
+        }
+        let held = context.service.hold_station(&channel, token).await;
+        patience.note_answer(held.is_some(), monotonic_now());
+        if held != Some(true) {
             continue;
         }
         context.metrics.held_channels.inc();
@@ -99,10 +114,18 @@ pub async fn run(channel: ChannelId, context: Arc<PlayerContext>, tasks: Backgro
         let (reports, from_desk) = mpsc::channel(MESSAGES);
         let (commands, to_desk) = mpsc::channel(MESSAGES);
         let mut control = control::PlayerControl::new(&channel, &context, token, commands);
+        // A step that has begun ends first, within bounds: what it claims must be given back.
+        let overdue = async {
+            tasks.stopping().await;
+            tokio::time::sleep(STOP_LIMIT).await;
+        };
         tokio::select! {
-            () = control.run(from_desk) => tracing::warn!(channel = channel.as_str(), "another node may play the channel"),
+            () = control.run(from_desk, &tasks) => {}
             () = desk::run(&context, reports, to_desk) => {}
-            () = tasks.stopping() => {}
+            () = overdue => {}
+        }
+        if !tasks.is_stopping() {
+            tracing::warn!(channel = channel.as_str(), "another node may play the channel");
         }
         control.close().await;
         context.metrics.held_channels.dec();

@@ -46,7 +46,42 @@ pub enum PlayOutcome {
     /// It was taken out.
     Skipped,
     /// It could not be played, or broke off.
-    Failed(String),
+    Failed(PlayFailure),
+}
+
+/// Why an item could not be played.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlayFailure {
+    /// What every user may know.
+    pub cause: FailureCause,
+    /// The text for the log and for admins: it may hold what the operator is told of a store.
+    pub detail: String,
+}
+
+/// Cause of a failure, as users are told it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FailureCause {
+    /// Its object cannot be read.
+    Unreadable,
+    /// It has no form that is known.
+    UnknownFormat,
+    /// Its sound is damaged, or there is none.
+    Damaged,
+    /// It goes on for longer than a track may.
+    TooLong,
+}
+
+impl FailureCause {
+    /// Returns the name as users are told it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Unreadable => "unreadable",
+            Self::UnknownFormat => "unknown-format",
+            Self::Damaged => "damaged",
+            Self::TooLong => "too-long",
+        }
+    }
 }
 
 /// Item that was played, or could not be.
@@ -65,13 +100,13 @@ pub struct PlayedRecord {
 
 impl PlayOutcome {
     /// Returns a failure whose reason is one short line.
-    pub fn failed(reason: &str) -> Self {
+    pub fn failed(cause: FailureCause, reason: &str) -> Self {
         let line = reason.lines().next().unwrap_or_default();
         let mut end = line.len().min(MAX_REASON_BYTES);
         while !line.is_char_boundary(end) {
             end -= 1;
         }
-        Self::Failed(line[..end].to_owned())
+        Self::Failed(PlayFailure { cause, detail: line[..end].to_owned() })
     }
 
     /// Returns the name of the outcome.
@@ -93,10 +128,11 @@ pub trait StationStore: Send + Sync {
     /// Gives a channel up that is this token's.
     async fn let_go(&self, channel: &ChannelId, token: ClaimToken) -> Result<(), QueueStoreError>;
 
-    /// Says for `life` what the channel does.
+    /// Says for `life` what the channel does; nothing is said by whoever does not hold it.
     async fn set_record(
         &self,
         channel: &ChannelId,
+        token: ClaimToken,
         record: &StationRecord,
         life: Duration,
     ) -> Result<(), QueueStoreError>;

@@ -25,6 +25,8 @@ pub struct QueueItem {
     pub turn_at: UnixMillis,
     /// Length of the track, where somebody has said it.
     pub duration: Option<Duration>,
+    /// Host of this server under which the user's right to the track was judged: the same track is played.
+    pub host: Option<String>,
 }
 
 /// Origin of an item.
@@ -47,6 +49,8 @@ struct StoredItem<'a> {
     turn_at: UnixMillis,
     #[serde(skip_serializing_if = "Option::is_none")]
     duration_ms: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    host: Option<&'a str>,
 }
 
 /// The same when it is read: texts of JSON may have escapes, and then cannot be borrowed.
@@ -58,6 +62,7 @@ struct ReadItem {
     queued_at: UnixMillis,
     turn_at: UnixMillis,
     duration_ms: Option<u64>,
+    host: Option<String>,
 }
 
 impl QueueItem {
@@ -70,6 +75,7 @@ impl QueueItem {
             queued_at: self.queued_at,
             turn_at: self.turn_at,
             duration_ms: self.duration.map(whole_millis),
+            host: self.host.as_deref(),
         })
     }
 
@@ -84,6 +90,7 @@ impl QueueItem {
             queued_at: read.queued_at,
             turn_at: read.turn_at,
             duration: read.duration_ms.map(Duration::from_millis),
+            host: read.host,
         })
     }
 
@@ -107,8 +114,9 @@ mod tests {
             queued_at: UnixMillis::new(1_700_000_000_000),
             turn_at: UnixMillis::new(1_699_999_400_000),
             duration: Some(Duration::from_millis(1500)),
+            host: Some("music.example:8443".to_owned()),
         };
-        for item in [item.clone(), QueueItem { duration: None, source: ItemSource::Playlist, ..item }] {
+        for item in [item.clone(), QueueItem { duration: None, host: None, source: ItemSource::Playlist, ..item }] {
             let record = item.to_record().expect("JSON");
             assert_eq!(QueueItem::from_record(item.id, &record), Some(item));
         }

@@ -18,8 +18,8 @@ impl ChannelService {
     }
 
     /// Says what a channel does; if it fails, it is said again soon.
-    pub(crate) async fn set_station(&self, channel: &ChannelId, record: &StationRecord) {
-        let _ = self.answer(self.0.stations.set_record(channel, record, PLAYER_LEASE).await);
+    pub(crate) async fn set_station(&self, channel: &ChannelId, token: ClaimToken, record: &StationRecord) {
+        let _ = self.answer(self.0.stations.set_record(channel, token, record, PLAYER_LEASE).await);
     }
 
     /// Writes down what was played; a history with a gap is better than a channel that stops.

@@ -6,6 +6,8 @@ use url::Url;
 use primitives::ids::TrackId;
 use server_kit::url_template::UNRESERVED;
 
+/// Longest location that may name a track, in bytes: an id with every byte escaped, under a long name of a server.
+pub const MAX_LOCATION_BYTES: usize = 4096;
 const BEFORE_ID: &str = "/api/v1/tracks/";
 const AFTER_ID: &str = "/stream";
 
@@ -16,6 +18,9 @@ pub fn location_of_track(track: &TrackId) -> String {
 
 /// Returns the track of a location; `None` for one of something else.
 pub fn track_of_location(location: &str) -> Option<TrackId> {
+    if location.len() > MAX_LOCATION_BYTES {
+        return None;
+    }
     let path = match Url::parse(location) {
         Ok(url) if url.has_host() => url.path().to_owned(),
         Ok(_) if location.contains(['/', '\\']) => return None,

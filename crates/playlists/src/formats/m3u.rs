@@ -1,7 +1,7 @@
 //! Extended M3U: `#EXTINF` with length and title, `#EXTART` with the artist, `#PLAYLIST` with the name.
 
-use super::location::location_of_track;
-use super::{Entry, FormatError, ParsedPlaylist, plain};
+use super::location::{location_of_track, track_of_location};
+use super::{Entry, FormatError, ParsedPlaylist, duration, plain};
 use crate::playlist::Playlist;
 
 /// Between artist and title in `#EXTINF`.
@@ -46,8 +46,8 @@ impl Directives {
         });
         let (info, display) = comma.map_or((value, ""), |at| (&value[..at], &value[at + 1..]));
         let seconds: Option<f64> = info.split_ascii_whitespace().next().and_then(|seconds| seconds.parse().ok());
-        // Negative, zero and NaN stand for unknown. The cast saturates.
-        self.duration_ms = seconds.filter(|seconds| *seconds > 0.0).map(|seconds| (seconds * 1000.0).round() as u32);
+        // Negative, zero and NaN stand for unknown: the cast makes zero of them.
+        self.duration_ms = seconds.and_then(|seconds| duration((seconds * 1000.0).round() as u64));
         self.display = display.trim().to_owned();
     }
 
@@ -68,7 +68,7 @@ impl Directives {
                 None => (String::new(), display),
             },
         };
-        Entry { location: location.to_owned(), title, artist, duration_ms }
+        Entry { track: track_of_location(location), title, artist, duration_ms }
     }
 }
 

@@ -12,8 +12,8 @@ use std::borrow::Cow;
 
 use encoding_rs::WINDOWS_1252;
 
-use crate::playlist::{Playlist, PlaylistItem};
-use location::track_of_location;
+use crate::playlist::{MAX_DURATION_MILLIS, Playlist, PlaylistItem};
+use primitives::ids::TrackId;
 use primitives::markup::to_plain_line;
 
 /// Longest text that is taken over from a file, in bytes; longer ones are cut.
@@ -50,6 +50,9 @@ pub enum FormatError {
     /// Too many entries.
     #[error("it has more than {MAX_ENTRIES} entries")]
     TooManyEntries,
+    /// Too many elements, of which few can be entries.
+    #[error("it has too many elements of XML")]
+    TooManyElements,
 }
 
 /// What a file says.
@@ -57,6 +60,8 @@ pub enum FormatError {
 pub struct ParsedPlaylist {
     /// Name of the playlist.
     pub name: Option<String>,
+    /// What it says of itself.
+    pub description: Option<String>,
     /// Tracks of this server.
     pub items: Vec<PlaylistItem>,
     /// Numbers of the entries that name none, from 1 on.
@@ -67,7 +72,8 @@ pub struct ParsedPlaylist {
 /// Entry as a file has it.
 #[derive(Default)]
 struct Entry {
-    location: String,
+    /// Track that its location names, if there is one.
+    track: Option<TrackId>,
     title: String,
     artist: String,
     duration_ms: Option<u32>,
@@ -135,7 +141,7 @@ impl ParsedPlaylist {
         if self.entries > MAX_ENTRIES {
             return Err(FormatError::TooManyEntries);
         }
-        let Some(track) = track_of_location(entry.location.trim()) else {
+        let Some(track) = entry.track else {
             self.skipped.push(self.entries);
             return Ok(());
         };
@@ -147,8 +153,18 @@ impl ParsedPlaylist {
 
 /// Returns a text of a file as one plain line that is not too long; `None` for an empty one.
 fn plain(text: &str) -> Option<String> {
+    plain_of(text, MAX_TEXT_BYTES)
+}
+
+/// Returns a text of a file as one plain line of at most `max` bytes; `None` for an empty one.
+fn plain_of(text: &str, max: usize) -> Option<String> {
     let mut line = to_plain_line(text);
-    line.truncate(line.floor_char_boundary(MAX_TEXT_BYTES));
+    line.truncate(line.floor_char_boundary(max));
     let line = line.trim_end();
     (!line.is_empty()).then(|| line.to_owned())
+}
+
+/// Returns a length of a track in milliseconds; `None` for one that the API would not take either, which stands for unknown.
+fn duration(millis: u64) -> Option<u32> {
+    u32::try_from(millis).ok().filter(|millis| (1..=MAX_DURATION_MILLIS).contains(millis))
 }

@@ -1,6 +1,7 @@
 use proptest::prelude::{Just, Strategy, any, prop, prop_assert, prop_assert_eq, prop_oneof, proptest};
 use uuid::Uuid;
 
+use super::location::track_of_location;
 use super::*;
 use crate::playlist::PlaylistHead;
 use primitives::ids::{TrackId, UserId};
@@ -15,7 +16,7 @@ fn playlist(name: &str, items: Vec<PlaylistItem>) -> Playlist {
         id: Uuid::nil(),
         user: UserId::parse("alice").expect("an id"),
         name: name.to_owned(),
-        description: Some("two & <three>".to_owned()),
+        description: Some("two & \"three\"".to_owned()),
         item_count: 0,
         revision: 1,
         created_at: UnixMillis::EPOCH,
@@ -87,6 +88,7 @@ fn xspf_of_other_players_is_read() {
 fn what_is_no_list_of_tracks_is_refused() {
     let deep = "<a>".repeat(100);
     let long = "x\n".repeat(MAX_ENTRIES + 1);
+    let wide = format!("<playlist>{}</playlist>", "<a/>".repeat(20 * MAX_ENTRIES));
     for (file, expected) in [
         ("a\0b", FormatError::NotText),
         ("<playlist>", FormatError::BadXml),
@@ -97,8 +99,64 @@ fn what_is_no_list_of_tracks_is_refused() {
         ("#EXTM3U\n#EXT-X-TARGETDURATION:6\n#EXTINF:6,\n0.ts\n", FormatError::Hls),
         (&deep, FormatError::BadXml),
         (&long, FormatError::TooManyEntries),
+        (&wide, FormatError::TooManyElements),
     ] {
         assert_eq!(parse(file.as_bytes()), Err(expected), "{}", file.chars().take(60).collect::<String>());
+    }
+}
+
+#[test]
+fn each_location_is_parsed_once_however_many_an_entry_has() {
+    let begin = primitives::clock::monotonic_now();
+    let long = format!("http://a.example/{}", "x".repeat(2 << 20));
+    for kind in ["location", "identifier"] {
+        let many = format!("<{kind}/>").repeat(150_000);
+        let file = format!(
+            "<playlist><trackList><track><{kind}>{long}</{kind}>{many}<{kind}>t1</{kind}><{kind}>t2</{kind}></track></trackList></playlist>"
+        );
+        let parsed = parse(file.as_bytes()).expect("it is XSPF");
+        assert_eq!(parsed.items, [item("t1", "", "", None)], "{kind}");
+    }
+    assert!(begin.elapsed() < std::time::Duration::from_secs(20), "{:?}", begin.elapsed());
+}
+
+#[test]
+fn a_location_that_is_too_long_is_not_taken_for_its_beginning() {
+    let id = "x".repeat(200);
+    for (fill, is_found) in [(100, true), (5000, false)] {
+        let location = format!("http://a.example/{}/api/v1/tracks/{id}/stream", "a".repeat(fill));
+        let file =
+            format!("<playlist><trackList><track><location>{location}</location></track></trackList></playlist>");
+        for file in [file, location] {
+            assert_eq!(parse(file.as_bytes()).expect("a list").items.len(), usize::from(is_found), "{fill}");
+        }
+    }
+}
+
+#[test]
+fn lengths_that_the_api_refuses_are_unknown() {
+    for (millis, expected) in [
+        ("0", None),
+        ("1", Some(1)),
+        ("604800000", Some(604_800_000)),
+        ("604800001", None),
+        ("99999999999999999999", None),
+    ] {
+        let file = format!(
+            "<playlist><trackList><track><location>t1</location><duration>{millis}</duration></track></trackList></playlist>"
+        );
+        assert_eq!(parse(file.as_bytes()).expect("it is XSPF").items[0].duration_ms, expected, "{millis}");
+    }
+    for (seconds, expected) in [
+        ("0.0001", None),
+        ("0.001", Some(1)),
+        ("604800", Some(604_800_000)),
+        ("604801", None),
+        ("1e300", None),
+        ("NaN", None),
+    ] {
+        let parsed = parse(format!("#EXTINF:{seconds},x\nt1\n").as_bytes()).expect("it is M3U");
+        assert_eq!(parsed.items[0].duration_ms, expected, "{seconds}");
     }
 }
 
@@ -118,7 +176,7 @@ fn line() -> impl Strategy<Value = String> {
 
 fn items() -> impl Strategy<Value = Vec<PlaylistItem>> {
     let id = "[^\\p{C}]{1,30}".prop_filter("an id", |id: &String| TrackId::parse(id.as_str()).is_some());
-    let one = (id, prop::option::of(line()), prop::option::of(line()), prop::option::of(1..u32::MAX / 2));
+    let one = (id, prop::option::of(line()), prop::option::of(line()), prop::option::of(1..=MAX_DURATION_MILLIS));
     let filled = |text: Option<String>| text.filter(|text| !text.is_empty());
     let one = one.prop_map(move |(id, title, artist, duration_ms)| PlaylistItem {
         track: track(&id),
@@ -138,6 +196,8 @@ proptest! {
             let parsed = parsed.map_err(|error| proptest::test_runner::TestCaseError::fail(error.to_string()))?;
             prop_assert_eq!(&parsed.items, &playlist.items);
             prop_assert!(parsed.skipped.is_empty());
+            let is_described = format == PlaylistFormat::Xspf;
+            prop_assert_eq!(&parsed.description, &playlist.head.description.clone().filter(|_| is_described));
             if !name.is_empty() {
                 prop_assert_eq!(parsed.name.as_deref(), Some(name.as_str()));
             }

@@ -4,12 +4,19 @@ use quick_xml::Reader;
 use quick_xml::escape::{escape, unescape};
 use quick_xml::events::Event;
 
-use super::location::{location_of_track, track_of_location};
-use super::{Entry, FormatError, ParsedPlaylist, plain};
+use super::location::{MAX_LOCATION_BYTES, location_of_track, track_of_location};
+use super::{Entry, FormatError, MAX_ENTRIES, ParsedPlaylist, duration, plain, plain_of};
+use crate::bodies::MAX_DESCRIPTION_BYTES;
 use crate::playlist::Playlist;
+use primitives::ids::TrackId;
 
 /// Deepest nesting of elements.
 const MAX_DEPTH: usize = 32;
+/// Most elements of a file that are read: a longer file is refused whole.
+const MAX_ELEMENTS: usize = 20 * MAX_ENTRIES;
+/// Most bytes of an element's text that are kept: more than any location that names a track, even when a character is left out
+/// at the end, and than any text that is taken over.
+const MAX_ELEMENT_BYTES: usize = MAX_LOCATION_BYTES + 4;
 
 /// Meaning of an element that is open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,6 +24,7 @@ enum Element {
     Other,
     Playlist,
     Name,
+    Annotation,
     TrackList,
     Track,
     Location,
@@ -31,10 +39,13 @@ enum Element {
 struct Document {
     parsed: ParsedPlaylist,
     depth: Vec<Element>,
+    elements: usize,
     is_xspf: bool,
     name: String,
+    annotation: String,
     entry: Entry,
-    identifier: String,
+    /// Track that an identifier names, for an entry whose locations name none.
+    identified: Option<TrackId>,
     duration: String,
     /// Text of the element that is open.
     text: String,
@@ -71,7 +82,8 @@ pub fn parse(text: &str) -> Result<ParsedPlaylist, FormatError> {
     if !document.is_xspf {
         return Err(FormatError::NotXspf);
     }
-    Ok(ParsedPlaylist { name: plain(&document.name), ..document.parsed })
+    let description = plain_of(&document.annotation, MAX_DESCRIPTION_BYTES);
+    Ok(ParsedPlaylist { name: plain(&document.name), description, ..document.parsed })
 }
 
 impl Document {
@@ -79,9 +91,14 @@ impl Document {
         if self.depth.len() >= MAX_DEPTH {
             return Err(FormatError::BadXml);
         }
+        self.elements += 1;
+        if self.elements > MAX_ELEMENTS {
+            return Err(FormatError::TooManyElements);
+        }
         let element = match (self.depth.last(), name) {
             (None, b"playlist") => Element::Playlist,
             (Some(Element::Playlist), b"title") => Element::Name,
+            (Some(Element::Playlist), b"annotation") => Element::Annotation,
             (Some(Element::Playlist), b"trackList") => Element::TrackList,
             (Some(Element::TrackList), b"track") => Element::Track,
             (Some(Element::Track), b"location") => Element::Location,
@@ -99,7 +116,8 @@ impl Document {
 
     fn add_text(&mut self, text: &str) {
         if !matches!(self.depth.last(), None | Some(Element::Other)) {
-            self.text.push_str(text);
+            let room = MAX_ELEMENT_BYTES.saturating_sub(self.text.len());
+            self.text.push_str(&text[..text.floor_char_boundary(room)]);
         }
     }
 
@@ -107,9 +125,14 @@ impl Document {
         let text = std::mem::take(&mut self.text);
         match self.depth.pop() {
             Some(Element::Name) => self.name = text,
-            // A track may have several, of which one is enough.
-            Some(Element::Location) => set_location(&mut self.entry.location, text),
-            Some(Element::Identifier) => set_location(&mut self.identifier, text),
+            Some(Element::Annotation) => self.annotation = text,
+            // A track may have several, of which the first that names a track is enough. Each is parsed once.
+            Some(Element::Location) => {
+                self.entry.track = self.entry.track.take().or_else(|| track_of_location(text.trim()))
+            }
+            Some(Element::Identifier) => {
+                self.identified = self.identified.take().or_else(|| track_of_location(text.trim()))
+            }
             Some(Element::Title) => self.entry.title = text,
             Some(Element::Creator) => self.entry.artist = text,
             Some(Element::Duration) => self.duration = text,
@@ -120,17 +143,10 @@ impl Document {
     }
 
     fn end_track(&mut self) -> Result<(), FormatError> {
-        let (mut entry, identifier) = (std::mem::take(&mut self.entry), std::mem::take(&mut self.identifier));
-        entry.duration_ms = std::mem::take(&mut self.duration).trim().parse().ok().filter(|millis| *millis > 0);
-        set_location(&mut entry.location, identifier);
+        let (mut entry, identified) = (std::mem::take(&mut self.entry), self.identified.take());
+        entry.duration_ms = std::mem::take(&mut self.duration).trim().parse().ok().and_then(duration);
+        entry.track = entry.track.or(identified);
         self.parsed.push(entry)
-    }
-}
-
-/// Takes over a location, unless the one that is there names a track.
-fn set_location(there: &mut String, new: String) {
-    if track_of_location(there.trim()).is_none() {
-        *there = new;
     }
 }
 

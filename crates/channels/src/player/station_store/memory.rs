@@ -55,11 +55,16 @@ impl StationStore for MemoryStationStore {
     async fn set_record(
         &self,
         channel: &ChannelId,
+        token: ClaimToken,
         record: &StationRecord,
         life: Duration,
     ) -> Result<(), QueueStoreError> {
         let until = monotonic_now() + life;
-        self.with(channel, |station| station.record = Some((record.clone(), until)));
+        self.with(channel, |station| {
+            if station.holder.is_some_and(|(holder, _)| holder == token) {
+                station.record = Some((record.clone(), until));
+            }
+        });
         Ok(())
     }
 

@@ -24,9 +24,10 @@ return 1";
 const LET_GO: &str = "
 if redis.call('GET', player) == ARGV[1] then redis.call('DEL', player, station) end
 return 1";
-/// ARGV: record, life.
+/// ARGV: token, record, life.
 const SET_RECORD: &str = "
-redis.call('SET', station, ARGV[1], 'PX', ARGV[2])
+if redis.call('GET', player) ~= ARGV[1] then return 0 end
+redis.call('SET', station, ARGV[2], 'PX', ARGV[3])
 return 1";
 const RECORD: &str = "return redis.call('GET', station) or ''";
 /// ARGV: record, most records.
@@ -72,10 +73,11 @@ impl StationStore for RedisStationStore {
     async fn set_record(
         &self,
         channel: &ChannelId,
+        token: ClaimToken,
         record: &StationRecord,
         life: Duration,
     ) -> Result<(), QueueStoreError> {
-        let arguments = vec![json(record)?, whole_millis(life).to_string()];
+        let arguments = vec![token.0.to_string(), json(record)?, whole_millis(life).to_string()];
         self.run::<i64>(channel, SET_RECORD, arguments).await.map(drop)
     }
 

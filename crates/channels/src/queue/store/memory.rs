@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::{
     AddOutcome, ClaimOutcome, ClaimRequest, ClaimToken, MAX_LAPSED_CLAIMS, QueueSnapshot, QueueStore, QueueStoreError,
-    RemoveOutcome, WaitingItem,
+    RemoveOutcome, Renewal, WaitingItem,
 };
 use crate::channel::ChannelId;
 use crate::queue::item::{ItemSource, QueueItem};
@@ -160,6 +160,16 @@ impl ChannelQueue {
         self.claimed.remove(&id).map(|claim| claim.queued)
     }
 
+    /// Ends a claim, and has its item wait again; returns false where it is another's, or none any more.
+    fn release(&mut self, id: Uuid, token: ClaimToken) -> bool {
+        let Some(queued) = self.end_claim(id, token) else { return false };
+        match queued.item.source {
+            ItemSource::Request => drop(self.waiting.insert(queued.item.place(), queued)),
+            ItemSource::Playlist => self.playlist.push_front(queued.item),
+        }
+        true
+    }
+
     fn snapshot(&self) -> QueueSnapshot {
         let mut claimed: Vec<_> = self.claimed.values().collect();
         claimed.sort_by_key(|claim| (claim.since, claim.queued.item.id));
@@ -217,13 +227,14 @@ impl QueueStore for MemoryQueueStore {
         id: Uuid,
         token: ClaimToken,
         until: UnixMillis,
-    ) -> Result<bool, QueueStoreError> {
+    ) -> Result<Renewal, QueueStoreError> {
         Ok(self.with(channel, |queue| match queue.claimed.get_mut(&id) {
             Some(claim) if claim.token == token => {
                 claim.until = until;
-                true
+                Renewal::Renewed
             }
-            _ => false,
+            // Memory loses nothing.
+            _ => Renewal::Lost,
         }))
     }
 
@@ -235,13 +246,17 @@ impl QueueStore for MemoryQueueStore {
     }
 
     async fn release(&self, channel: &ChannelId, id: Uuid, token: ClaimToken) -> Result<bool, QueueStoreError> {
-        Ok(self.with(channel, |queue| {
-            let Some(queued) = queue.end_claim(id, token) else { return false };
-            match queued.item.source {
-                ItemSource::Request => drop(queue.waiting.insert(queued.item.place(), queued)),
-                ItemSource::Playlist => queue.playlist.push_front(queued.item),
+        Ok(self.with(channel, |queue| queue.release(id, token)))
+    }
+
+    async fn release_all(&self, channel: &ChannelId, token: ClaimToken) -> Result<(), QueueStoreError> {
+        self.with(channel, |queue| {
+            let claims = queue.claimed.iter().filter(|(_, claim)| claim.token == token);
+            let ids: Vec<Uuid> = claims.map(|(id, _)| *id).collect();
+            for id in ids {
+                queue.release(id, token);
             }
-            true
-        }))
+        });
+        Ok(())
     }
 }

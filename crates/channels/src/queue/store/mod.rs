@@ -50,6 +50,17 @@ pub enum RemoveOutcome {
     Foreign,
 }
 
+/// What became of a claim that is to be extended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Renewal {
+    /// It is extended.
+    Renewed,
+    /// It is none any more: it has lapsed and another has the item, or it was taken out.
+    Lost,
+    /// The store knows nothing of the item: it has lost what it kept.
+    Unknown,
+}
+
 /// Secret of whoever plays an item, without which its claim can be neither renewed nor ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ClaimToken(pub Uuid);
@@ -125,20 +136,23 @@ pub trait QueueStore: Send + Sync {
     /// wait again at first, with the turn that they had; those of the playlist are not played again.
     async fn claim(&self, channel: &ChannelId, request: ClaimRequest) -> Result<ClaimOutcome, QueueStoreError>;
 
-    /// Extends a claim; returns false where it is none any more: it has lapsed and another has the item, or it was taken out.
+    /// Extends a claim.
     async fn renew(
         &self,
         channel: &ChannelId,
         id: Uuid,
         token: ClaimToken,
         until: UnixMillis,
-    ) -> Result<bool, QueueStoreError>;
+    ) -> Result<Renewal, QueueStoreError>;
 
-    /// Ends a claim, and drops its item; returns false as [`QueueStore::renew`] does.
+    /// Ends a claim, and drops its item; returns false where it is none any more.
     async fn complete(&self, channel: &ChannelId, id: Uuid, token: ClaimToken) -> Result<bool, QueueStoreError>;
 
-    /// Ends a claim, and has its item wait again; returns false as [`QueueStore::renew`] does.
+    /// Ends a claim, and has its item wait again; returns false where it is none any more.
     async fn release(&self, channel: &ChannelId, id: Uuid, token: ClaimToken) -> Result<bool, QueueStoreError>;
+
+    /// Ends every claim of a token, whose items wait again: whoever claimed may not know what it got.
+    async fn release_all(&self, channel: &ChannelId, token: ClaimToken) -> Result<(), QueueStoreError>;
 }
 
 /// Creates the store: over Redis where there is one, else in memory.

@@ -18,7 +18,7 @@ use uuid::Uuid;
 
 use super::{
     AddOutcome, COMMAND_TIMEOUT, ClaimOutcome, ClaimRequest, ClaimToken, MAX_LAPSED_CLAIMS, QueueSnapshot, QueueStore,
-    QueueStoreError, RemoveOutcome, WaitingItem,
+    QueueStoreError, RemoveOutcome, Renewal, WaitingItem,
 };
 use crate::channel::ChannelId;
 use crate::queue::item::QueueItem;
@@ -54,6 +54,16 @@ local function wait_again(id, text)
     redis.call('HDEL', claims, id)
     redis.call('ZADD', queue, 'NX', string.format('%.0f', cjson.decode(text).turn_at), id)
 end
+local function give_back(id, text)
+    if not text then
+        redis.call('HDEL', claims, id)
+    elseif cjson.decode(text).source == 'playlist' then
+        forget(id, text)
+        redis.call('LPUSH', playlist, text)
+    else
+        wait_again(id, text)
+    end
+end
 local function is_claimed_by(id, token)
     local claim = redis.call('HGET', claims, id)
     return claim and string.match(claim, '(%S+)$') == token
@@ -74,12 +84,15 @@ redis.call('HSET', tracks, track, id)
 redis.call('ZADD', queue, 'NX', turn, id)
 count(user, 1, #text)
 return 'added'";
-/// ARGV: id, and the user whose it must be, or nothing.
+/// ARGV: id, and the user whose it must be, or nothing. A claim stays until it lapses, without its token: its player learns that the
+/// item was taken out, and can tell that from a store that was emptied.
 const REMOVE: &str = "
 local text = redis.call('HGET', items, ARGV[1])
 if not text then return 'missing' end
 if ARGV[2] ~= '' and cjson.decode(text).user ~= ARGV[2] then return 'foreign' end
+local claim = redis.call('HGET', claims, ARGV[1])
 forget(ARGV[1], text)
+if claim then redis.call('HSET', claims, ARGV[1], string.match(claim, '^%S+ %S+') .. ' removed') end
 return 'removed'";
 /// Returns ids and records, ids and claims, and the length of the playlist.
 const SNAPSHOT: &str = "
@@ -124,8 +137,9 @@ else
 end
 if text ~= '' then redis.call('HSET', claims, id, until_time .. ' ' .. ARGV[1] .. ' ' .. token) end
 return { id, text, tostring(back), tostring(gone) }";
-/// ARGV: id, token, end of the claim.
+/// ARGV: id, token, end of the claim. Returns 2 where nothing is known of the item.
 const RENEW: &str = "
+if redis.call('HEXISTS', claims, ARGV[1]) + redis.call('HEXISTS', items, ARGV[1]) == 0 then return 2 end
 if not is_claimed_by(ARGV[1], ARGV[2]) then return 0 end
 local since = string.match(redis.call('HGET', claims, ARGV[1]), '^%S+ (%S+)')
 redis.call('HSET', claims, ARGV[1], ARGV[3] .. ' ' .. since .. ' ' .. ARGV[2])
@@ -139,14 +153,13 @@ return 1";
 /// ARGV: id, token.
 const RELEASE: &str = "
 if not is_claimed_by(ARGV[1], ARGV[2]) then return 0 end
-local text = redis.call('HGET', items, ARGV[1])
-if not text then
-    redis.call('HDEL', claims, ARGV[1])
-elseif cjson.decode(text).source == 'playlist' then
-    forget(ARGV[1], text)
-    redis.call('LPUSH', playlist, text)
-else
-    wait_again(ARGV[1], text)
+give_back(ARGV[1], redis.call('HGET', items, ARGV[1]))
+return 1";
+/// ARGV: token.
+const RELEASE_ALL: &str = "
+local ids = redis.call('HKEYS', claims)
+for i = 1, #ids do
+    if is_claimed_by(ids[i], ARGV[1]) then give_back(ids[i], redis.call('HGET', items, ids[i])) end
 end
 return 1";
 
@@ -289,9 +302,13 @@ impl QueueStore for RedisQueueStore {
         id: Uuid,
         token: ClaimToken,
         until: UnixMillis,
-    ) -> Result<bool, QueueStoreError> {
+    ) -> Result<Renewal, QueueStoreError> {
         let arguments = vec![id.to_string(), token.0.to_string(), until.as_millis().to_string()];
-        self.act_on_claim(channel, RENEW, arguments).await
+        match self.run::<i64>(channel, RENEW, arguments).await? {
+            1 => Ok(Renewal::Renewed),
+            2 => Ok(Renewal::Unknown),
+            _ => Ok(Renewal::Lost),
+        }
     }
 
     async fn complete(&self, channel: &ChannelId, id: Uuid, token: ClaimToken) -> Result<bool, QueueStoreError> {
@@ -300,6 +317,10 @@ impl QueueStore for RedisQueueStore {
 
     async fn release(&self, channel: &ChannelId, id: Uuid, token: ClaimToken) -> Result<bool, QueueStoreError> {
         self.act_on_claim(channel, RELEASE, vec![id.to_string(), token.0.to_string()]).await
+    }
+
+    async fn release_all(&self, channel: &ChannelId, token: ClaimToken) -> Result<(), QueueStoreError> {
+        self.run::<i64>(channel, RELEASE_ALL, vec![token.0.to_string()]).await.map(drop)
     }
 }
 
