@@ -87,19 +87,18 @@ fn is_there<T>(section: &Option<Option<T>>) -> bool {
 }
 
 fn settings(at: &ConfigLocation<'_>, file: &ConfigFile) -> Option<Settings> {
-    let proxy = at.key("ReverseProxy");
     let server = server::server(&at.key("Server"), &file.server);
     let process = server::process(&at.key("Server"), &file.server);
     let stores = at.key("ObjectStores").named(&file.object_stores, store::store);
     let auth = auth::auth(&at.key("Auth"), &file.auth);
     let policies = policy::policies(&at.key("Policies"), &file.policies);
     let rate_limiters = at.key("Policies").key("RateLimiter").named(&file.policies.rate_limiter, limit::policy);
-    let clusters = proxy.key("Clusters").named(&file.reverse_proxy.clusters, |at, id, raw| {
+    let clusters = at.key("ReverseProxy").key("Clusters").named(&file.reverse_proxy.clusters, |at, id, raw| {
         cluster::cluster(at, id, raw, route::is_store(&file.reverse_proxy.routes, id))
     });
     let scope =
         RouteScope { file, policies: &policies, stores: &stores, clusters: &clusters, rate_limiters: &rate_limiters };
-    let routes = route::routes(&proxy.key("Routes"), &scope);
+    let routes = route::routes(&at.key("ReverseProxy").key("Routes"), &scope);
     let api_cors = route::cors(&at.key("Api"), file.api.cors_policy.as_deref(), &policies);
     let cache = cache::cache(&at.key("Cache"), file.cache.as_ref());
     let state = state::state(&at.key("State"), file.state.as_ref());
@@ -119,7 +118,6 @@ fn settings(at: &ConfigLocation<'_>, file: &ConfigFile) -> Option<Settings> {
     // The first `?` comes only here: everything above has run and reported by now.
     let ResolvedServer { server, admin, acme } = server?;
     scope.is_complete().then_some(())?;
-    let films = films?;
     Some(Settings {
         server: ServerSettings { api_cors: api_cors?, ..server },
         admin,
@@ -127,7 +125,7 @@ fn settings(at: &ConfigLocation<'_>, file: &ConfigFile) -> Option<Settings> {
         process: process?,
         stores: stores.into_values().collect(),
         auth: auth?,
-        limits: film_routes::all_limits(&films, &rate_limiters),
+        limits: film_routes::all_limits(films.as_ref()?, &rate_limiters),
         routes: routes?,
         clusters,
         cache: cache?,
@@ -146,7 +144,7 @@ fn settings(at: &ConfigLocation<'_>, file: &ConfigFile) -> Option<Settings> {
         events: events?,
         share: share?,
         vod: vod?,
-        films,
+        films: films?,
         reload_on_change: file.server.reload_on_change.unwrap_or(true),
         telemetry: telemetry?,
         source: SettingsSource::default(),
