@@ -69,12 +69,12 @@ impl SoundResampler {
         }
         let channels = self.form.layout.channels();
         let whole = self.taken * u64::from(self.form.rate) / u64::from(self.rate);
+        // What is converted at once is a second at rates that have little in common with the form's: nothing comes before that.
+        let (mut padded, most) = (0, 4 * self.rate as usize + 4 * CHUNK_FRAMES);
         while self.given < whole {
-            let (given, delay) = (self.given, self.delay);
-            // As much as is converted at once, which is a second at rates that have little in common with the form's.
-            let chunk = self.resampler.as_ref().map_or(CHUNK_FRAMES, Resampler::input_frames_next);
-            self.pending.resize(self.pending.len().max(channels * chunk), 0.0);
-            if !self.convert(ready) || (self.given, self.delay) == (given, delay) {
+            self.pending.resize(self.pending.len() + channels * CHUNK_FRAMES, 0.0);
+            padded += CHUNK_FRAMES;
+            if !self.convert(ready) || padded > most {
                 return false;
             }
         }
