@@ -252,6 +252,12 @@ impl ScheduleStore {
         Ok(self.run(next).await?.map(UnixMillis::new))
     }
 
+    /// Changes the tables as the test wants it.
+    #[cfg(test)]
+    pub(crate) async fn execute(&self, sql: &'static str) -> Result<(), Error> {
+        self.run(async { on!(&self.database, pool => sqlx::query(sql).execute(pool).await.map(drop)) }).await
+    }
+
     /// Runs a query within its timeout; a failure is logged.
     pub(crate) async fn run<T>(&self, query: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, Error> {
         let reason = match timeout(QUERY_TIMEOUT, query).await {

@@ -17,6 +17,7 @@ use crate::run_store::{FireOutcome, new_run_id};
 use crate::schedule::{RunState, Schedule, ScheduleContent, ScheduleRun, StoredSchedule};
 use crate::service::{ScheduleService, ScheduleServiceParts};
 use crate::settings::Settings;
+use crate::store::ScheduleStore;
 use primitives::clock::{Clock, monotonic_now};
 use primitives::ids::UserId;
 use primitives::lifecycle::BackgroundTasks;
@@ -24,7 +25,6 @@ use primitives::unix_time::UnixMillis;
 use server_kit::api::user::{User, UserRole};
 use server_kit::auth::Claims;
 use server_kit::database::{self, Database};
-use server_kit::on;
 
 /// Begin of each test: 2026-01-31T18:00:00Z.
 const BEGIN: u64 = 1_769_882_400;
@@ -277,7 +277,7 @@ async fn a_node_that_stops_gives_back_what_has_not_taken_effect() {
 }
 
 async fn change(database: &Database, sql: &'static str) {
-    on!(database, pool => sqlx::query(sql).execute(pool).await.map(drop)).expect("it is changed");
+    ScheduleStore::new(database.clone()).execute(sql).await.expect("it is changed");
 }
 
 fn alice() -> User {
