@@ -63,7 +63,7 @@ pub fn format(name: &str, text: &str) -> Result<(), &'static str> {
     if good { Ok(()) } else { Err(expected) }
 }
 
-/// Returns `text` in the one spelling of its format, named as in [`format`]; `None` where it has one only.
+/// Returns `text` in the one spelling of its format, named as in [`format()`]; `None` where it has one only.
 pub fn canonical(name: &str, text: &str) -> Option<String> {
     match name {
         "time-span" => time_span(text).map(|span| humantime::format_duration(span).to_string()),

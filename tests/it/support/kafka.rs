@@ -2,7 +2,7 @@
 //! again on the same port and data.
 
 use std::io::Write;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
@@ -16,6 +16,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::eventually::becomes_ready;
+use super::service::free_port;
 use super::tools::{self, TempFolder};
 use primitives::clock::monotonic_now;
 
@@ -134,8 +135,9 @@ impl OwnKafka {
     fn begin(shared: bool) -> Option<Self> {
         let (jars, _) = (tools::find_kafka()?, tools::find("java")?);
         let folder = TempFolder::new("kafka");
-        let address = free_port();
-        std::fs::write(folder.path().join("server.properties"), properties(address, free_port(), folder.path()))
+        let local = |port: u16| SocketAddr::from(([127, 0, 0, 1], port));
+        let address = local(free_port());
+        std::fs::write(folder.path().join("server.properties"), properties(address, local(free_port()), folder.path()))
             .expect("the file can be written");
         let mut this = Self { jars, folder, address, server: None, shared };
         let format = ["kafka.tools.StorageTool", "format", "--standalone", "-t", CLUSTER, "-c", "server.properties"];
@@ -214,19 +216,6 @@ impl Drop for OwnKafka {
         // Before its folder goes.
         if self.server.is_some() {
             self.kill();
-        }
-    }
-}
-
-/// Below the ports that the system gives to connections, or one of them might take it while Kafka is away.
-fn free_port() -> SocketAddr {
-    static NEXT: AtomicUsize = AtomicUsize::new(0);
-    let first = std::process::id() as usize * 16;
-    loop {
-        let number = (first + NEXT.fetch_add(1, Ordering::Relaxed)) % 12_000;
-        let port = 20_000 + u16::try_from(number).expect("below 12,000");
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
-            return ([127, 0, 0, 1], port).into();
         }
     }
 }

@@ -10,6 +10,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use super::eventually::becomes_ready;
+use super::service::free_port;
 use super::store::{ACCESS_KEY, SECRET_KEY, StoreBucket};
 use super::tools::{self, TempFolder};
 
@@ -113,10 +114,7 @@ impl OwnMinio {
     /// Starts one; `None` where MinIO is missing and not required.
     pub fn start() -> Option<Self> {
         let program = tools::find("minio")?;
-        // Below the ports that the system gives to connections, or one of them might take it while MinIO is away.
-        let mut ports = (20_000..32_000_u16).cycle().skip(std::process::id() as usize % 12_000);
-        let free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
-        let port = ports.find(free).expect("a free port");
+        let port = free_port();
         let mut this =
             Self { program, address: ([127, 0, 0, 1], port).into(), folder: TempFolder::new("minio"), server: None };
         this.restart();

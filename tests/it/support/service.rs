@@ -5,6 +5,7 @@ use std::io::Write;
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use super::eventually::becomes_ready;
@@ -120,8 +121,14 @@ impl Drop for Service {
 /// A port that is free now, below those that the system gives to connections: one of them might take it while the
 /// server is away.
 pub fn free_port() -> u16 {
-    static NEXT: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
-    let skip = std::process::id() as usize * 61 + NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-    let mut ports = (20_000..32_000_u16).cycle().skip(skip % 12_000);
-    ports.find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()).expect("a free port")
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    let first = std::process::id() as usize * 61;
+    loop {
+        // Each is looked at once: between the look and its use another test would find the same.
+        let number = (first + NEXT.fetch_add(1, Ordering::Relaxed)) % 12_000;
+        let port = 20_000 + u16::try_from(number).expect("below 12,000");
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
 }
