@@ -130,7 +130,7 @@ async fn a_browser_that_wants_a_click_first_shows_the_station_and_says_so() {
     room.browser.click("#play").await;
     let heard = r#"
         await until("sound", () => !audio.paused && audio.currentTime > 0.2);
-        return document.querySelector("footer [role=alert]") === null;
+        return await until("the notice to go", () => document.querySelector("footer [role=alert]") === null);
     "#;
     assert_eq!(room.run(heard).await, json!(true));
     room.browser.close().await;
