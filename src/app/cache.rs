@@ -37,7 +37,7 @@ pub async fn open(
     if !is_used(settings) {
         return Ok(None);
     }
-    let cache = open_after(None, settings, clock, tasks).await?;
+    let cache = open_after(None, &settings.cache, clock, tasks).await?;
     await_disk(&cache, settings, tasks);
     Ok(Some(cache))
 }
@@ -48,24 +48,22 @@ pub async fn open_idle(
     clock: &Clock,
     tasks: &BackgroundTasks,
 ) -> Result<Option<Arc<SliceCache>>, StartError> {
-    let tasks = tasks.clone();
-    let spawner = Arc::new(move |task: BoxFuture<'static, ()>| tasks.spawn(task));
+    if !is_used(settings) {
+        return Ok(None);
+    }
     let in_memory = cache::Settings { slice_size: settings.cache.slice_size, ..cache::Settings::default() };
-    Ok(match is_used(settings) {
-        true => Some(SliceCache::open(&in_memory, clock.clone(), spawner).await?),
-        false => None,
-    })
+    open_after(None, &in_memory, clock, tasks).await.map(Some)
 }
 
 async fn open_after(
     previous: Option<&SliceCache>,
-    settings: &Settings,
+    settings: &cache::Settings,
     clock: &Clock,
     tasks: &BackgroundTasks,
 ) -> Result<Arc<SliceCache>, StartError> {
     let tasks = tasks.clone();
     let spawner = Arc::new(move |task: BoxFuture<'static, ()>| tasks.spawn(task));
-    Ok(SliceCache::open_after(previous, &settings.cache, clock.clone(), spawner).await?)
+    Ok(SliceCache::open_after(previous, settings, clock.clone(), spawner).await?)
 }
 
 /// Has `cache` use its disk once the folder is free.
@@ -126,7 +124,7 @@ pub async fn prepare(
     };
     let cache = match &step {
         CacheStep::Keep | CacheStep::Resize(_) => current.cloned(),
-        CacheStep::Replace(previous) => Some(open_after(previous.as_deref(), new, clock, tasks).await?),
+        CacheStep::Replace(previous) => Some(open_after(previous.as_deref(), &new.cache, clock, tasks).await?),
     };
     Ok(CacheChange { cache, step })
 }

@@ -17,6 +17,7 @@ use ::channels::TrackAccess;
 use ::channels::player::output::{OpenedTrack, TrackObjects};
 use ::channels::queue::item::{ItemSource, QueueItem};
 use catalog::TrackName;
+use http_semantics::media_type;
 use object_engine::{AttemptStats, ObjectResponse, RequestPlan};
 use primitives::ids::{TrackId, UserId};
 use server_kit::api::error::Error;
@@ -84,8 +85,7 @@ impl TrackObject for StoredTrack {
     }
 
     fn extension(&self) -> Option<&str> {
-        let file = self.object.key().rsplit('/').next()?;
-        file.rsplit_once('.').map(|(_, extension)| extension)
+        media_type::key_extension(self.object.key())
     }
 
     async fn read(&self, offset: u64, length: u64) -> Result<Bytes, TrackObjectError> {

@@ -22,8 +22,10 @@ use ::recognition::{
     RecognitionService, RecognitionServiceParts, RecognizedTrack, TrackDirectory, history_routes, routes,
 };
 use catalog::{Track, TrackName};
+use http_semantics::media_type;
 use lyrics::sources::object_reader::{ByteRange, ObjectReader, TrackBucket};
 use primitives::clock::Clock;
+use primitives::hexadecimal::hexadecimal;
 use primitives::ids::TrackId;
 use primitives::lifecycle::BackgroundTasks;
 use server_kit::api::error::Error;
@@ -60,7 +62,7 @@ pub fn start(
 pub fn object_version(track: &Track) -> String {
     let Track { store, bucket, key, updated_at, .. } = track;
     let object = serde_json::json!([**store, **bucket, **key, updated_at.as_millis()]).to_string();
-    Sha256::digest(object)[..8].iter().map(|byte| format!("{byte:02x}")).collect()
+    hexadecimal(&Sha256::digest(object)[..8])
 }
 
 /// Tracks as they are streamed: only who may do that is told their names.
@@ -134,7 +136,7 @@ impl TrackObject for StoredObject {
     }
 
     fn extension(&self) -> Option<&str> {
-        self.key.rsplit('/').next()?.rsplit_once('.').map(|(_, extension)| extension)
+        media_type::key_extension(&self.key)
     }
 
     async fn read(&self, offset: u64, length: u64) -> Result<Bytes, TrackObjectError> {

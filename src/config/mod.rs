@@ -164,11 +164,10 @@ pub fn load_input() -> Result<Settings, ProblemReport> {
 
 /// Reads `text`, which reports call `name`, with the environment `env`.
 pub fn load_text(name: &str, text: &str, env: &dyn Fn(&str) -> Option<String>) -> Result<Settings, ProblemReport> {
-    let mut parsed = source::parse(text);
+    let (mut parsed, schema) = (source::parse(text), schema());
     let (mut problems, mut masked) = (parsed.problems, parsed.masked);
     let (mut settings, mut notes) = (None, Vec::new());
     if let Some(root) = &mut parsed.root {
-        let schema = schema();
         let foreign = foreign::take_foreign_sections(root);
         notes = foreign.notes;
         masked.extend(foreign.masked);
@@ -184,7 +183,7 @@ pub fn load_text(name: &str, text: &str, env: &dyn Fn(&str) -> Option<String>) -
     }
     match settings.zip(parsed.root) {
         Some((mut settings, root)) if problems.is_empty() => {
-            settings.source.written = WrittenConfig::new(&schema(), &root);
+            settings.source.written = WrittenConfig::new(&schema, &root);
             settings.source.digests.text = ContentDigest::of(text.as_bytes());
             settings.source.notes = notes;
             settings.source.has_end_mark = content::has_end_mark(text);

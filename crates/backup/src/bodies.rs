@@ -1,7 +1,7 @@
 //! Bodies and queries of requests, and what is refused in them.
 
 use serde::Deserialize;
-use utoipa::{IntoParams, ToSchema};
+use utoipa::ToSchema;
 
 use crate::component::BackupComponent;
 use server_kit::api::error::Error;
@@ -13,17 +13,6 @@ use server_kit::api::error::Error;
 pub struct TriggerRequest {
     /// Some of `postgres`, `sqlite`, `redis`, `config` and `logs`. Default: all that this server has.
     components: Option<Vec<String>>,
-}
-
-/// Page of the history.
-#[derive(Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub struct HistoryQuery {
-    /// Entries of a page, 1 to 100. Default: 50.
-    pub limit: Option<u32>,
-    /// `nextCursor` of the page before.
-    pub cursor: Option<String>,
 }
 
 impl TriggerRequest {

@@ -8,7 +8,7 @@ use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::task::JoinHandle;
 
 use crate::failure::StepFailure;
-use crate::manifest::hexadecimal;
+use primitives::hexadecimal::hexadecimal;
 
 /// Level of zstd: its default, which a core does at some hundred MB a second.
 const LEVEL: i32 = 3;

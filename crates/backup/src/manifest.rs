@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use crate::component::BackupComponent;
+use primitives::hexadecimal::hexadecimal;
 
 /// Form of the manifest.
 const FORMAT: &str = "tidegate-backup";
@@ -136,11 +137,6 @@ impl Manifest {
         let without = Self { digest: String::new(), ..self.clone() };
         hexadecimal(&Sha256::digest(serde_json::to_vec(&without).unwrap_or_default()))
     }
-}
-
-/// Returns bytes in hexadecimal.
-pub fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

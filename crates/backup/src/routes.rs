@@ -6,12 +6,12 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
-use crate::bodies::{HistoryQuery, TriggerRequest};
+use crate::bodies::TriggerRequest;
 use crate::service::BackupService;
 use crate::view::{BackupView, StatusView};
 use server_kit::api::error::Error as ApiError;
 use server_kit::api::extractors::{Json, OptionalJson, Path, Query};
-use server_kit::api::pagination::{Page, PageLimits, decode_cursor};
+use server_kit::api::pagination::{Page, PageLimits, PageQuery, decode_cursor};
 use server_kit::api::user::AdminUser;
 
 /// Largest request body, in bytes.
@@ -59,7 +59,7 @@ async fn status(State(backups): State<BackupService>, _: AdminUser) -> Result<Js
 
 /// List backups, the newest first.
 #[utoipa::path(get, path = "/api/v1/backup/history", tag = "backup", security(("bearer" = [])),
-    params(HistoryQuery), responses(
+    params(PageQuery), responses(
         (status = 200, description = "A page", body = Page<BackupView>),
         (status = 400, description = "A cursor or a parameter that is none"),
         (status = 401, description = "No valid token"), (status = 403, description = "The token's role is not admin"),
@@ -68,7 +68,7 @@ async fn status(State(backups): State<BackupService>, _: AdminUser) -> Result<Js
 async fn history(
     State(backups): State<BackupService>,
     _: AdminUser,
-    Query(query): Query<HistoryQuery>,
+    Query(query): Query<PageQuery>,
 ) -> Result<Json<Page<BackupView>>, ApiError> {
     let limit = PAGES.limit(query.limit)?;
     let before = decode_cursor(query.cursor.as_deref(), |text| Uuid::parse_str(&text).ok())?;

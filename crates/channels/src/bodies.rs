@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, ToSchema};
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::channel::ChannelId;
@@ -27,17 +27,6 @@ pub struct QueueItemRequest {
     track_id: String,
     /// Its length in milliseconds, 1 to 86400000, where the caller's player knows it; it makes estimates better.
     duration_ms: Option<i64>,
-}
-
-/// Page of the queue.
-#[derive(Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub struct QueueQuery {
-    /// Entries of a page, 1 to 100. Default: 50.
-    pub limit: Option<u32>,
-    /// `nextCursor` of the page before.
-    pub cursor: Option<String>,
 }
 
 /// Item that was queued.

@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use crate::bodies::{
     ChannelListView, ChannelView, HistoryView, ListenResponse, PlayedItemView, QueueItemRequest, QueueItemView,
-    QueueQuery, QueuedItemResponse,
+    QueuedItemResponse,
 };
 use crate::feed::stream;
 use crate::player::output::ProgramListener;
@@ -21,7 +21,7 @@ use crate::service::{ChannelService, TICKET_TTL, TrackRequest};
 use primitives::unix_time::UnixMillis;
 use server_kit::api::error::Error as ApiError;
 use server_kit::api::extractors::{Json, Path, Query};
-use server_kit::api::pagination::{Page, PageLimits, decode_cursor};
+use server_kit::api::pagination::{Page, PageLimits, PageQuery, decode_cursor};
 use server_kit::api::user::{TokenLife, User};
 
 /// Largest request body, in bytes.
@@ -85,7 +85,7 @@ async fn add_item(
 
 /// List the queue of a channel: what is played first, then what waits, in its order.
 #[utoipa::path(get, path = "/api/v1/queue/{channel}/items", tag = "queue", security(("bearer" = [])),
-    params(("channel" = String, Path, description = "The channel"), QueueQuery), responses(
+    params(("channel" = String, Path, description = "The channel"), PageQuery), responses(
         (status = 200, description = "A page", body = Page<QueueItemView>),
         (status = 400, description = "A cursor or a parameter that is none"),
         (status = 401, description = "No valid token"), (status = 404, description = "No such channel"),
@@ -95,7 +95,7 @@ async fn list_items(
     State(channels): State<ChannelService>,
     user: User,
     Path(channel): Path<String>,
-    Query(query): Query<QueueQuery>,
+    Query(query): Query<PageQuery>,
 ) -> Result<Json<Page<QueueItemView>>, ApiError> {
     let channel = channels.channel(&channel)?;
     let limit = PAGES.limit(query.limit)?;

@@ -1,10 +1,14 @@
 //! Media type by the extension of an object's key, for stores that do not give one (RFC 9110 §8.3). No type that a
 //! browser would run (HTML, SVG, scripts): for those the store or the route has to give the type.
 
+/// Returns the extension of a key's last segment, without its dot; `None` if there is none.
+pub fn key_extension(key: &str) -> Option<&str> {
+    key.rsplit('/').next()?.rsplit_once('.').map(|(_, extension)| extension)
+}
+
 /// Returns the media type of a key's extension, in any case; `None` if there is no extension or it is unknown.
 pub fn from_key_extension(key: &str) -> Option<&'static str> {
-    let name = key.rsplit('/').next()?;
-    let (_, ending) = name.rsplit_once('.')?;
+    let ending = key_extension(key)?;
     // Longer than every extension below; a longer one is unknown, and no allocation is needed to lower its case.
     let mut lower = [0; 8];
     let lower = lower.get_mut(..ending.len())?;

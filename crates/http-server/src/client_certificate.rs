@@ -19,6 +19,7 @@ use x509_parser::x509::X509Name;
 use crate::settings::{ClientCertificateMode, ClientCertificateSettings};
 use crate::tls::{self, CertificateError};
 use crate::tls_server::RevocationSources;
+use primitives::hexadecimal::hexadecimal;
 
 /// A certificate that a client has shown and that was verified.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -98,10 +99,6 @@ pub fn without_sign(number: &[u8]) -> &[u8] {
         [0, rest @ ..] if !rest.is_empty() => rest,
         _ => number,
     }
-}
-
-fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The check of clients' certificates.

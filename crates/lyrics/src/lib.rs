@@ -28,6 +28,7 @@ use sha2::{Digest, Sha256};
 pub use routes::{admin_routes, routes};
 pub use service::{LyricsService, LyricsServiceParts};
 
+use primitives::hexadecimal::hexadecimal;
 use primitives::ids::TrackId;
 use primitives::unix_time::UnixMillis;
 use server_kit::api::error::Error as ApiError;
@@ -61,7 +62,7 @@ impl LyricsTrack {
         }
         let TrackBucket { signer, name } = &self.bucket;
         let object = serde_json::json!([self.id.as_str(), **signer.identity(), **name, self.key]).to_string();
-        let digest: String = Sha256::digest(object).iter().map(|byte| format!("{byte:02x}")).collect();
+        let digest = hexadecimal(&Sha256::digest(object));
         format!("\u{1}{digest}")
     }
 }

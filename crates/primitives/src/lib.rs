@@ -5,6 +5,7 @@ pub mod blocking_calls;
 pub mod change_detector;
 pub mod clock;
 pub mod failure_log;
+pub mod hexadecimal;
 pub mod ids;
 pub mod lifecycle;
 pub mod loading_cache;

@@ -99,17 +99,6 @@ pub struct ListQuery {
     pub lang: Option<String>,
 }
 
-/// Page of a history.
-#[derive(Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub struct HistoryQuery {
-    /// Entries of a page, 1 to 100. Default: 50.
-    pub limit: Option<u32>,
-    /// `nextCursor` of the page before.
-    pub cursor: Option<String>,
-}
-
 /// Language of an answer.
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]

@@ -8,9 +8,7 @@ use utoipa_axum::routes;
 use uuid::Uuid;
 
 use crate::action::ActionUser;
-use crate::bodies::{
-    AcceptedLanguage, AnswerLanguage, HistoryQuery, LanguageQuery, ListQuery, PreviewRequest, ScheduleRequest,
-};
+use crate::bodies::{AcceptedLanguage, AnswerLanguage, LanguageQuery, ListQuery, PreviewRequest, ScheduleRequest};
 use crate::schedule::{Schedule, StoredSchedule};
 use crate::sentence::SentenceLanguage;
 use crate::service::ScheduleService;
@@ -18,7 +16,7 @@ use crate::view::{PreviewView, RunView, ScheduleView};
 use primitives::unix_time::UnixMillis;
 use server_kit::api::error::Error as ApiError;
 use server_kit::api::extractors::{Json, Path, Query};
-use server_kit::api::pagination::{Page, PageLimits, decode_cursor};
+use server_kit::api::pagination::{Page, PageLimits, PageQuery, decode_cursor};
 use server_kit::api::revision::{IfMatch, revision_tag};
 use server_kit::api::user::User;
 
@@ -261,7 +259,7 @@ async fn run_now(
 
 /// List the runs of a schedule, the newest first.
 #[utoipa::path(get, path = "/api/v1/scheduler/schedules/{id}/history", tag = "schedules", security(("bearer" = [])),
-    params(("id" = String, Path, description = "The schedule"), HistoryQuery), responses(
+    params(("id" = String, Path, description = "The schedule"), PageQuery), responses(
         (status = 200, description = "A page", body = Page<RunView>),
         (status = 400, description = "An id, a cursor or a parameter that is none"),
         (status = 401, description = "No valid token"), (status = 404, description = "No such schedule of the caller"),
@@ -271,7 +269,7 @@ async fn history(
     State(schedules): State<ScheduleService>,
     user: User,
     Path(id): Path<Uuid>,
-    Query(query): Query<HistoryQuery>,
+    Query(query): Query<PageQuery>,
 ) -> Result<Json<Page<RunView>>, ApiError> {
     let limit = PAGES.limit(query.limit)?;
     let before = decode_cursor(query.cursor.as_deref(), |text| text.parse().ok().map(UnixMillis::new))?;

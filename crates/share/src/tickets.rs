@@ -6,7 +6,6 @@
 //! other, and a new token ends them all. A host shows the same to go on with its session, and a listener for a cover.
 
 use std::collections::HashMap;
-use std::fmt::Write;
 use std::sync::Arc;
 
 use base64::Engine;
@@ -20,6 +19,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::refusal::Refusal;
 use crate::session::id::SessionId;
 use crate::session::incarnation::Incarnation;
+use primitives::hexadecimal::hexadecimal;
 use primitives::ids::UserId;
 use primitives::secret::Secret;
 use primitives::unix_time::UnixMillis;
@@ -100,12 +100,7 @@ impl TicketIssuer {
     /// Creates an issuer for the share server of this token, with a key that nobody else has.
     pub fn new(token: &Secret) -> Self {
         let bytes: [u8; SEED_BYTES] = rand::rng().random();
-        let seed = bytes.iter().fold(String::with_capacity(2 * SEED_BYTES), |mut text, byte| {
-            // Writing into a text cannot fail.
-            let _ = write!(text, "{byte:02x}");
-            text
-        });
-        let keys = RwLock::new(vec![TicketKey::new(Secret::new(seed), token)]);
+        let keys = RwLock::new(vec![TicketKey::new(Secret::new(hexadecimal(&bytes)), token)]);
         Self { token: token.clone(), keys, open: Mutex::default() }
     }
 

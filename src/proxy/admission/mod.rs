@@ -127,7 +127,7 @@ pub fn answered_here(request: &Parts, route: &Route, asked: bool) -> Result<Opti
 }
 
 /// Checks that a request is one that object routes take; returns its method.
-pub fn check_object_request(request: &Parts) -> Result<&Method, ProxyFailure> {
+fn check_object_request(request: &Parts) -> Result<&Method, ProxyFailure> {
     if has_client_signature(request) {
         let refused = "a signature of the client's own is not taken (X-Amz-*): the proxy signs for itself";
         return Err(ProxyFailure::BadRequest(Cow::Borrowed(refused)));

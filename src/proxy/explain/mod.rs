@@ -15,8 +15,8 @@ pub use self::report::{
 };
 use super::admission::authorization::extract_path_token;
 use super::admission::{
-    AdmittedRequest, RequestTarget, answered_here, check_length, check_object_request, check_request, find_target,
-    is_reserved_path, preflight_method, routing_input,
+    AdmittedRequest, RequestTarget, answered_here, check_length, check_request, find_target, is_reserved_path,
+    preflight_method, routing_input,
 };
 use super::failure::ProxyFailure;
 use super::films::{self, FilmCredential};
@@ -146,12 +146,23 @@ async fn tell(
         (found.path.map(ToString::to_string), found.path.map(|path| path.names().map(str::to_owned).collect()));
     let route = found.value;
     told.route = Some(describe_route(route, pattern, &found.captures));
-    match answered_here(request, route, asked.is_some())? {
+    tell_answer(told, runtime, (route, &found.captures), (request, scheme), asked.is_some()).await
+}
+
+/// Tells who answers a request that `route` takes; `asked` is true for a CORS preflight.
+async fn tell_answer(
+    told: &mut RequestExplanation,
+    runtime: &Runtime,
+    (route, captures): (&Route, &Captures),
+    (request, scheme): (&Parts, &str),
+    asked: bool,
+) -> Result<(), ProxyFailure> {
+    match answered_here(request, route, asked)? {
         Some(AdmittedRequest::Preflight(_)) => told.answered_by = Some("the proxy: a CORS preflight".to_owned()),
         Some(_) => told.answered_by = Some("the proxy: which methods there are".to_owned()),
         None => {
             check_length(request, route)?;
-            let handler = explain_handler(runtime, route, &found.captures, (request, scheme)).await?;
+            let handler = explain_handler(runtime, route, captures, (request, scheme)).await?;
             told.route = told.route.take().map(|route| RouteExplanation { handler: Some(handler), ..route });
         }
     }
@@ -188,14 +199,7 @@ async fn tell_film(told: &mut RequestExplanation, runtime: &Runtime, request: &P
         authorization: "a grant of a film, in its path, a cookie or a header".to_owned(),
         ..described
     });
-    if check_object_request(request)? == Method::OPTIONS {
-        told.answered_by = Some("the proxy: which methods there are".to_owned());
-        return Ok(());
-    }
-    check_length(request, route)?;
-    let handler = explain_handler(runtime, route, &film.captures, (request, "https")).await?;
-    told.route = told.route.take().map(|route| RouteExplanation { handler: Some(handler), ..route });
-    Ok(())
+    tell_answer(told, runtime, (route, &film.captures), (request, "https"), false).await
 }
 
 fn passed(verdict: RouteVerdict<'_>) -> PassedRoute {

@@ -91,7 +91,8 @@ impl FilmRoutes {
             _ => return None,
         };
         let rest = captures.decoded("rest")?.ok().filter(|rest| !rest.is_empty())?;
-        let is_key = is_in_keys || extension(&rest).is_some_and(|it| it.eq_ignore_ascii_case(KEY_EXTENSION));
+        let is_key =
+            is_in_keys || media_type::key_extension(&rest).is_some_and(|it| it.eq_ignore_ascii_case(KEY_EXTENSION));
         Some(FilmRequest { prefix: format!("{}{movie}/", self.prefix), captures, is_key })
     }
 }
@@ -141,7 +142,7 @@ impl FilmHandler {
     /// Returns the object that the captured path values name.
     pub fn find_object(&self, captures: &Captures) -> Result<RequestedObject, ProxyFailure> {
         let path = self.path(captures)?;
-        let extension = extension(&path.rest).unwrap_or_default();
+        let extension = media_type::key_extension(&path.rest).unwrap_or_default();
         let cache_control = match () {
             () if path.is_in_keys || extension.eq_ignore_ascii_case(KEY_EXTENSION) => NO_STORE,
             () if is_segment(extension) => IMMUTABLE,
@@ -235,10 +236,6 @@ pub fn wait_until_ended(ctx: &RequestContext) -> impl Future<Output = SessionEnd
             None => std::future::pending().await,
         }
     }
-}
-
-fn extension(name: &str) -> Option<&str> {
-    name.rsplit('/').next()?.rsplit_once('.').map(|(_, extension)| extension)
 }
 
 /// Returns true for what media are cut into.

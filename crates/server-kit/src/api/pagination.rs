@@ -3,8 +3,8 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use serde::Serialize;
-use utoipa::ToSchema;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
 
 use super::error::Error;
 
@@ -27,6 +27,17 @@ impl PageLimits {
         let limit = limit.ok().filter(|limit| (1..=self.max_limit).contains(limit));
         limit.ok_or_else(|| Error::unprocessable(format!("`limit` must be 1 to {}", self.max_limit)))
     }
+}
+
+/// Page of a list of at most 100 entries.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct PageQuery {
+    /// Entries of a page, 1 to 100. Default: 50.
+    pub limit: Option<u32>,
+    /// `nextCursor` of the page before.
+    pub cursor: Option<String>,
 }
 
 /// Decodes the place after which the page begins, by `read`; `None` is the list's beginning.

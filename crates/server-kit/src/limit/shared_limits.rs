@@ -5,7 +5,6 @@
 //! holds a lease that is renewed while it runs, so that those of a node that is gone free themselves.
 
 use std::collections::HashMap;
-use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -21,6 +20,7 @@ use super::retry_gate::RetryGate;
 use super::settings::RequestLimit;
 use crate::redis::Redis;
 use crate::redis::keys::RedisKey;
+use primitives::hexadecimal::hexadecimal;
 use primitives::unix_time::{UnixMillis, whole_millis};
 
 /// Timeout of commands for which no request waits.
@@ -99,11 +99,7 @@ pub struct SharedLimits {
 impl SharedLimits {
     /// Creates the client over `redis`, with the timeout `budget` for a request's command.
     pub fn new(redis: Redis, budget: Duration, metrics: SharedLimitMetrics) -> Self {
-        let script = Sha1::digest(SCRIPT).iter().fold(String::new(), |mut text, byte| {
-            // Writing into a text cannot fail.
-            let _ = write!(text, "{byte:02x}");
-            text
-        });
+        let script = hexadecimal(&Sha1::digest(SCRIPT));
         let node = format!("{:016x}", rand::random::<u64>());
         let (next, rest, leases) = (AtomicU64::new(0), RetryGate::default(), Mutex::default());
         Self { redis, budget, script, node, next, retry_gate: rest, leases, metrics }

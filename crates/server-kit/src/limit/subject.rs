@@ -1,6 +1,5 @@
 //! Subject of a request: the count that it falls into. Every request has one: those that cannot be told apart share it.
 
-use std::fmt::Write;
 use std::net::IpAddr;
 
 use base64::Engine as _;
@@ -9,6 +8,7 @@ use sha2::{Digest, Sha256};
 
 use super::settings::LimitPartition;
 use http_semantics::client_ip;
+use primitives::hexadecimal::hexadecimal;
 
 /// Longest name in bytes that is used as it is.
 const MAX_NAME_BYTES: usize = 128;
@@ -83,12 +83,7 @@ fn named(kind: char, name: &str) -> String {
     if name.len() <= MAX_NAME_BYTES {
         return format!("{kind}:{name}");
     }
-    let digest = Sha256::digest(name.as_bytes());
-    digest.iter().fold(format!("{kind}#"), |mut text, byte| {
-        // Writing into a text cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    format!("{kind}#{}", hexadecimal(&Sha256::digest(name.as_bytes())))
 }
 
 #[cfg(test)]
