@@ -31,6 +31,8 @@ const REPORT_EVERY: Duration = Duration::from_secs(10);
 const TIME: Duration = Duration::from_secs(60);
 /// Time for which one of two ways to the same objects is measured before the other: what the machine does besides falls on both.
 const TURN: Duration = Duration::from_millis(500);
+/// The way of each fleet: 0 by the object route, 1 below a grant.
+const FLEETS: [usize; 4] = [0, 1, 1, 0];
 /// Users that start films; one may start 120 in an hour.
 const STARTERS: usize = 4000;
 /// Reports of each viewer before they come again.
@@ -107,19 +109,25 @@ fn against_objects(
             (0..SEGMENTS).map(|number| segment(&format!("{base}{}", file(number)), size)).collect();
         // In turn, so that a cache has all of them before anything is measured.
         let group = |requests| Group { order: Order::InTurn, ..closed(address, requests) };
-        let mut ways = [warm(vec![group(objects)], tally)?, warm(vec![group(films)], tally)?];
-        for fleet in &mut ways {
+        // Two fleets for each way, the inner ones of the same: connections that were opened later fare otherwise.
+        let fleet = |requests: &Rc<[Request]>, tally: &mut Tally| warm(vec![group(Rc::clone(requests))], tally);
+        let mut fleets = Vec::with_capacity(FLEETS.len());
+        for way in FLEETS {
+            fleets.push(fleet(if way == 0 { &objects } else { &films }, tally)?);
+        }
+        for fleet in &mut fleets {
             tally.add(&fleet.run(Duration::from_secs(1))?);
         }
         let (mut cpu, mut requests) = ([0.0; 2], [0; 2]);
         let asked = bench.origin.asked()?;
         for turn in 0..bench.window.div_duration_f64(TURN).ceil() as usize {
-            // Which is first alternates, so that neither has the machine's better half.
-            for way in [turn % 2, 1 - turn % 2] {
+            // Which is first goes round, so that neither has the machine's better half.
+            for at in 0..FLEETS.len() {
+                let at = (turn + at) % FLEETS.len();
                 let before = server.process.cpu_seconds()?;
-                let done = ways[way].run(TURN)?;
-                cpu[way] += server.process.cpu_seconds()? - before;
-                requests[way] += done.requests;
+                let done = fleets[at].run(TURN)?;
+                cpu[FLEETS[at]] += server.process.cpu_seconds()? - before;
+                requests[FLEETS[at]] += done.requests;
                 tally.add(&done);
                 ensure!(done.requests > 0, "nothing was answered: {:?}", done.first_error);
             }

@@ -269,8 +269,8 @@ const on = {
   broke,
   opened() {
     ready = true;
-    // A pause while it was being loaded.
-    if (state === "loading" && video.paused) show("paused");
+    // A pause while it was being loaded, or waited for after the jump to where its first picture is.
+    if (["loading", "buffering"].includes(state) && video.paused) show("paused");
   },
   stalled() {
     if (state === "buffering") show("reconnecting");
