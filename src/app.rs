@@ -154,8 +154,8 @@ pub async fn start_with(
 ) -> Result<RunningServer, StartError> {
     let shared = SharedServices::new()?;
     let SharedServices { clock, metrics, tasks, services } = &shared;
-    let StartedLog { filter: log, access_file: access_log } = log;
-    access_log.iter().try_for_each(|file| file.watch(metrics.registry(), services))?;
+    let StartedLog { filter: log, access_log } = log;
+    access_log.iter().try_for_each(|lines| lines.watch(metrics.registry(), services))?;
     let workers = Workers::start(settings.server.http.worker_threads()).map(Arc::new).map_err(ListenError::Workers)?;
     let stores = Arc::new(OpenStores::new(clock.clone(), services.clone()));
     let storage = StateStorage::open(&settings, services).await?;
@@ -327,7 +327,7 @@ fn runtime_settings(settings: &Settings) -> RuntimeSettings {
         stores: settings.stores.clone(),
         token_sources: settings.auth.token_from.clone(),
         debug_token: settings.admin.as_ref().and_then(|admin| admin.token.clone()),
-        access_fields: settings.telemetry.access_fields,
+        access_lines: settings.telemetry.access_lines,
         end_revoked_streams: settings.auth.end_revoked_streams,
         films: settings.films.clone(),
     }

@@ -16,7 +16,7 @@ use http_server::listen_sockets::ListenSockets;
 use http_server::workers::Workers;
 use primitives::lifecycle::BackgroundTasks;
 use server_kit::api::config_reload::ConfigReload;
-use server_kit::telemetry::access_log_file::AccessLogFile;
+use server_kit::telemetry::access_log::AccessLogQueue;
 
 /// Time for the running requests of the admin listener and the embedded stores, at the end of a shutdown.
 const SERVICES_GRACE: Duration = Duration::from_secs(1);
@@ -55,7 +55,7 @@ pub struct RunningServer {
 #[derive(Clone)]
 pub struct ReopenableFiles {
     pub(super) events: Option<EventPublisher>,
-    pub(super) access_log: Option<AccessLogFile>,
+    pub(super) access_log: Option<AccessLogQueue>,
 }
 
 impl ReopenableFiles {

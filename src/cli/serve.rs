@@ -81,7 +81,7 @@ pub fn with(settings: Settings, file: Option<&Path>, extra: Router, started: imp
         serve(running, &mut signals, &upgrades, &mut pid_file).await;
         ExitCode::SUCCESS
     });
-    if let Some(access_log) = &log.access_file {
+    if let Some(access_log) = &log.access_log {
         access_log.flush(LAST_LINES_TIME);
     }
     // Tasks that still run, a request to Kafka for example, have nobody left to answer: they are not waited for.

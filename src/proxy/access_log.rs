@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use http::request::Parts;
-use http::{Method, StatusCode, header};
+use http::{Method, StatusCode, Version, header};
 use percent_encoding::percent_decode_str;
 use tracing::{error, info, warn};
 
@@ -20,7 +20,7 @@ use object_engine::cache::CacheStatus;
 use server_kit::auth::path_token::{PathToken, may_hold_token};
 use server_kit::telemetry::log;
 use server_kit::telemetry::metrics::Metrics;
-use server_kit::telemetry::settings::AccessField as Field;
+use server_kit::telemetry::settings::{AccessField as Field, AccessLines};
 use vod::grant::may_hold_grant;
 
 /// Longest path in a line, in bytes.
@@ -31,6 +31,7 @@ const MAX_VALUE: usize = 256;
 /// The part of a request that its lines tell.
 pub struct RequestLine<'a> {
     method: &'a Method,
+    version: Version,
     path: Cow<'a, str>,
     host: Option<&'a str>,
     user_agent: Option<&'a str>,
@@ -47,6 +48,7 @@ impl<'a> RequestLine<'a> {
         };
         Self {
             method: &request.method,
+            version: request.version,
             path: path(request.uri.path(), mask),
             host: admission::request_host(request).map(|host| bounded(host, MAX_VALUE)),
             user_agent: user_agent.map(|value| bounded(value, MAX_VALUE)),
@@ -138,8 +140,12 @@ pub fn record(
 }
 
 fn log_access(line: &RequestLine<'_>, status: u16, sent: u64, ctx: &RequestContext) {
-    let fields = ctx.runtime.access_fields;
+    let AccessLines { fields, successes } = ctx.runtime.access_lines;
     let (stats, failure) = (&ctx.attempt_stats, ctx.failure.as_ref());
+    let went_well = failure.is_none() && (100..400).contains(&status);
+    if went_well && !successes.is_all() && !successes.includes(rand::random()) {
+        return;
+    }
     let server = stats.server.as_ref();
     let object = ctx.failed_object.as_deref().and_then(|object| fields.value_if_enabled(Field::Object, object));
     let key = object.map(|object| path(&object.key, None));
@@ -151,6 +157,7 @@ fn log_access(line: &RequestLine<'_>, status: u16, sent: u64, ctx: &RequestConte
         method = fields.value_if_enabled(Field::Method, line.method.as_str()),
         path = fields.value_if_enabled(Field::Path, &*line.path),
         host = fields.value_if_enabled(Field::Host, line.host).flatten(),
+        protocol = fields.value_if_enabled(Field::Protocol, tracing::field::debug(line.version)),
         status = fields.value_if_enabled(Field::Status, status),
         sent = fields.value_if_enabled(Field::Sent, sent),
         first_byte_ms = fields.value_if_enabled(Field::FirstByteMs, ctx.first_byte.map(millis)).flatten(),

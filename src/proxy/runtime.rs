@@ -30,7 +30,7 @@ use s3::signer::Signer;
 use server_kit::auth::Authenticator;
 use server_kit::auth::settings::TokenSource;
 use server_kit::limit::RateLimitersByName;
-use server_kit::telemetry::settings::AccessFields;
+use server_kit::telemetry::settings::AccessLines;
 use upstream::cluster::Cluster;
 use upstream::settings::{ClusterSettings, UpstreamTimeouts};
 
@@ -55,7 +55,7 @@ pub struct Runtime {
     /// Token that a request must carry in `X-Tidegate-Debug` to learn its cache status.
     pub debug_token: Option<Secret>,
     /// Fields of an access log line.
-    pub access_fields: AccessFields,
+    pub access_lines: AccessLines,
     /// True where a logout ends live streams.
     pub end_revoked_streams: bool,
 }
@@ -114,7 +114,7 @@ impl Runtime {
             server: settings.server,
             token_sources: settings.token_sources,
             debug_token: settings.debug_token,
-            access_fields: settings.access_fields,
+            access_lines: settings.access_lines,
             end_revoked_streams: settings.end_revoked_streams,
         })
     }

@@ -18,7 +18,7 @@ use s3::settings::StoreSettings;
 use server_kit::auth::claims_policy::ClaimsPolicy;
 use server_kit::auth::settings::TokenSource;
 use server_kit::limit::settings::RateLimitPolicy;
-use server_kit::telemetry::settings::AccessFields;
+use server_kit::telemetry::settings::AccessLines;
 use upstream::settings::ClusterSettings;
 use vod::settings::ManifestNames;
 
@@ -77,7 +77,7 @@ pub struct RuntimeSettings {
     /// Token that a request must carry in `X-Tidegate-Debug` to learn its cache status.
     pub debug_token: Option<Secret>,
     /// Fields of an access log line.
-    pub access_fields: AccessFields,
+    pub access_lines: AccessLines,
     /// True where a logout ends live streams (`Auth.EndRevokedStreams`).
     pub end_revoked_streams: bool,
     /// Films; `None` where they are not served.

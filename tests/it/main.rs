@@ -6,6 +6,7 @@
 
 mod abuse;
 mod access_log;
+mod access_log_forms;
 mod api;
 mod api_manner;
 mod auth;

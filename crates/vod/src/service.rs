@@ -357,14 +357,21 @@ impl FilmService {
         }
     }
 
-    async fn look_at(&self, DueSession { id, user, ended, is_recheck_due }: DueSession) {
+    async fn look_at(&self, DueSession { id, user, ended, is_recheck_due, is_ending }: DueSession) {
         if let Some(view) = ended {
             self.end_view(&view, ViewEndCause::Silent).await;
         }
         if let (true, Some(subscriptions)) = (is_recheck_due, &self.0.subscriptions) {
-            // Softly: a film that plays is not cut, and a service that is away says nothing.
-            if subscriptions.is_active(&user).await == Some(false) && self.0.sessions.end_extension(id).await.is_ok() {
-                tracing::info!("a subscription has ended while a film plays: its session is not extended any more");
+            // Softly: a film that plays is not cut, and a service that is away says nothing. One that was renewed goes on.
+            let Some(is_active) = subscriptions.is_active(&user).await else { return };
+            if is_active != is_ending || self.0.sessions.set_ending(id, !is_active).await.is_err() {
+                return;
+            }
+            match is_active {
+                true => tracing::info!("a subscription was renewed while a film plays: its session is extended again"),
+                false => {
+                    tracing::info!("a subscription has ended while a film plays: its session is not extended any more");
+                }
             }
         }
     }

@@ -27,8 +27,8 @@ pub fn fixed_differences(old: &Settings, new: &Settings, process: &Process) -> V
         ("Share", old.share != new.share),
         ("Player", old.player != new.player),
         ("Vod", old.vod != new.vod),
-        ("Telemetry.AccessLog.Format", old.telemetry.access_log != new.telemetry.access_log),
-        ("Telemetry.AccessLog.File", old.telemetry.access_file != new.telemetry.access_file),
+        ("Telemetry.AccessLog.Format or Template", old.telemetry.access_format != new.telemetry.access_format),
+        ("Telemetry.AccessLog.File, Output or Syslog", old.telemetry.access_output != new.telemetry.access_output),
     ]
     .into_iter()
     .filter_map(|(key, is_changed)| is_changed.then_some(key))

@@ -58,7 +58,7 @@ pub use radio::Radio;
 pub use recognition::Recognition;
 pub use route::{HeaderMatch, HeaderMode, Match, QueryMatch, QueryMode, Route};
 pub use schedules::Schedules;
-pub use server::{AccessLog, AccessLogFormat, Acme, AcmeChallenge, Admin, Server, Telemetry};
+pub use server::{AccessLog, AccessLogFormat, AccessLogOutput, Acme, AcmeChallenge, Admin, Server, Telemetry};
 pub use server_limits::ServerLimits;
 #[cfg(feature = "share")]
 pub use share::Recording;

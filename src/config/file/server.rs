@@ -113,12 +113,30 @@ pub struct Telemetry {
 #[serde(deny_unknown_fields, rename_all = "PascalCase")]
 pub struct AccessLog {
     /// How a line is written. Default: `json`.
-    #[serde(default)]
-    pub format: AccessLogFormat,
-    /// The fields that a line has; what is not named is left out. Default: all.
+    pub format: Option<AccessLogFormat>,
+    /// A line in place of `Format`: a text with values in braces, such as `{time} {client} {method} {path} {status}`. `{{` and `}}` are
+    /// the braces themselves.
+    pub template: Option<ConfigText>,
+    /// The fields that a line of `json` or `text` has; what is not named is left out. Default: all.
     pub fields: Option<Vec<AccessField>>,
-    /// File that lines are appended to, in a folder that exists. Default: standard error, as for the rest of the log.
+    /// `stderr`, where the rest of the log goes, or `stdout`. Default: `stderr`, where neither `File` nor `Syslog` is given.
+    pub output: Option<AccessLogOutput>,
+    /// File that lines are appended to, in a folder that exists.
     pub file: Option<ConfigText>,
+    /// Service of syslog that each line is sent to: `unix:/dev/log`, or `udp:HOST:PORT`.
+    pub syslog: Option<ConfigText>,
+    /// Share of the requests that went well which have a line, above 0 and at most 1. Default: 1. Requests that failed always have one.
+    pub sample_successes: Option<f64>,
+}
+
+/// Where the lines of the access log go.
+#[derive(Clone, Copy, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum AccessLogOutput {
+    /// Standard error, as for the rest of the log.
+    Stderr,
+    /// Standard output.
+    Stdout,
 }
 
 /// How a line of the access log is written.
@@ -130,6 +148,8 @@ pub enum AccessLogFormat {
     Json,
     /// A line for people.
     Text,
+    /// The Combined Log Format of Apache and nginx.
+    Combined,
     /// No access log.
     Off,
 }

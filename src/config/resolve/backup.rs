@@ -1,6 +1,6 @@
 //! Section `Backup`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::ConfigLocation;
@@ -73,7 +73,12 @@ fn sources(backed_up: &BackedUp<'_>) -> Option<SourceSettings> {
     let redis = backed_up.state.as_ref()?.as_ref().map(|state| state.url.clone());
     // Of a cluster no single file has everything.
     let redis = redis.filter(|url| backup::is_single_redis(url.expose()));
-    Some(SourceSettings { postgres, sqlite, redis, access_log: backed_up.telemetry.as_ref()?.access_file.clone() })
+    Some(SourceSettings {
+        postgres,
+        sqlite,
+        redis,
+        access_log: backed_up.telemetry.as_ref()?.access_file().map(Path::to_owned),
+    })
 }
 
 /// Returns the variables that the programs are run with.

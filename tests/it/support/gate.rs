@@ -25,7 +25,7 @@ pub struct Gate {
     sockets: Vec<SocketAddr>,
     log: Arc<Mutex<String>>,
     // Read on, so that the gate never writes into a closed pipe.
-    _stdout: tokio::io::Lines<BufReader<ChildStdout>>,
+    stdout: tokio::io::Lines<BufReader<ChildStdout>>,
     folder: TempFolder,
 }
 
@@ -100,7 +100,13 @@ impl Gate {
         let json = line.strip_prefix("ready ").unwrap_or_else(|| panic!("not a ready line: {line:?}"));
         let addresses: Addresses = serde_json::from_str(json).expect("the ready line has JSON");
         let sockets = addresses.listeners.iter().filter_map(|address| address.parse().ok()).collect();
-        Self { child, addresses, sockets, log, _stdout: stdout, folder }
+        Self { child, addresses, sockets, log, stdout, folder }
+    }
+
+    /// The next line that it writes to standard output, after the one that says that it is ready.
+    pub async fn stdout_line(&mut self) -> String {
+        let line = in_time("a line on standard output", self.stdout.next_line()).await;
+        line.expect("it can be read").expect("it is open")
     }
 
     /// The first listener of TCP.

@@ -1,4 +1,4 @@
-//! Logging: JSON lines on standard error, Pingora's own lines among them. Access lines may have a file of their own.
+//! Logging: JSON lines on standard error, Pingora's own lines among them. Access lines may go elsewhere, and look otherwise.
 
 use std::fmt;
 use std::sync::Arc;
@@ -14,8 +14,9 @@ use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, Registry, fmt as form, reload};
 
-use super::access_log_file::{AccessLogFile, AccessLogOpenError};
-use super::settings::{AccessLogMode, LogLevel, TelemetrySettings};
+use super::access_log::line_template::TemplateLayer;
+use super::access_log::{AccessLogOpenError, AccessLogQueue};
+use super::settings::{AccessLogFormat, AccessLogOutput, LogLevel, TelemetrySettings};
 
 /// Target of access log lines, which distinguishes them from the rest.
 pub const ACCESS: &str = "access";
@@ -107,11 +108,14 @@ fn filter(settings: &TelemetrySettings) -> EnvFilter {
     let mut directives = format!(
         "{level},pingora=warn,pingora_core=warn,pingora_proxy=off,rustls=warn,hyper=warn,h2=error,s3s=off,foyer=off,foyer_storage=off,foyer_memory=off,foyer_common=off"
     );
-    directives.push_str(match (settings.access_log, &settings.access_file) {
-        (AccessLogMode::Off, _) | (_, Some(_)) => ",access=off",
-        (AccessLogMode::Json | AccessLogMode::Text, None) => ",access=info",
-    });
+    directives.push_str(if has_own_lines(settings) { ",access=off" } else { ",access=info" });
     EnvFilter::new(directives)
+}
+
+/// Returns true where access lines are not among the others.
+fn has_own_lines(settings: &TelemetrySettings) -> bool {
+    let is_like_others = matches!(settings.access_format, AccessLogFormat::Json | AccessLogFormat::Text);
+    !is_like_others || settings.access_output != AccessLogOutput::Stderr
 }
 
 /// What logging consists of while the process runs.
@@ -119,39 +123,55 @@ fn filter(settings: &TelemetrySettings) -> EnvFilter {
 pub struct StartedLog {
     /// Filter of the lines on standard error.
     pub filter: LogFilter,
-    /// The file of the access log, where there is one.
-    pub access_file: Option<AccessLogFile>,
+    /// The access log, where it is not on standard error.
+    pub access_log: Option<AccessLogQueue>,
 }
 
 /// Starts logging for the whole process; a second call changes nothing. Fails where the file of the access log cannot be
 /// opened.
 pub fn start(settings: &TelemetrySettings) -> Result<StartedLog, AccessLogOpenError> {
-    let access_file = settings.access_file.as_deref().map(AccessLogFile::open).transpose()?;
+    let access_log = AccessLogQueue::open(&settings.access_output)?;
     let (filter, handle) = reload::Layer::new(filter(settings));
     let access = Targets::new().with_target(ACCESS, LevelFilter::INFO);
+    let own_lines = has_own_lines(settings) && settings.access_format != AccessLogFormat::Off;
+    let access_lines = own_lines.then(|| match &access_log {
+        Some(queue) => access_lines(&settings.access_format, queue.clone()),
+        None => access_lines(&settings.access_format, std::io::stderr),
+    });
     let disk = DISK_CACHE.map(|target| (target, LevelFilter::WARN));
     let started = tracing_subscriber::registry()
-        .with(lines(settings.access_log, std::io::stderr).with_filter(filter))
-        .with(access_file.clone().map(|file| lines(settings.access_log, file).with_filter(access)))
+        .with(lines(settings.access_format == AccessLogFormat::Text, std::io::stderr).with_filter(filter))
+        .with(access_lines.map(|lines| lines.with_filter(access)))
         .with(DiskErrorLayer::default().with_filter(Targets::new().with_targets(disk)))
         .try_init();
     if let Err(already) = started {
         tracing::debug!(reason = %already, "logging is already started");
     }
-    Ok(StartedLog { filter: LogFilter { handle: Some(handle) }, access_file })
+    Ok(StartedLog { filter: LogFilter { handle: Some(handle) }, access_log })
 }
 
-/// Lines of all events in this form, written to `writer`.
+/// Lines of all events as JSON, or as text for people, written to `writer`.
 fn lines<S>(
-    mode: AccessLogMode,
+    is_text: bool,
     writer: impl for<'w> MakeWriter<'w> + Send + Sync + 'static,
 ) -> Box<dyn Layer<S> + Send + Sync>
 where
     S: Subscriber + for<'s> LookupSpan<'s>,
 {
     let lines = form::layer().with_writer(writer);
-    match mode {
-        AccessLogMode::Text => lines.with_ansi(false).boxed(),
-        AccessLogMode::Json | AccessLogMode::Off => lines.json().flatten_event(true).boxed(),
+    if is_text { lines.with_ansi(false).boxed() } else { lines.json().flatten_event(true).boxed() }
+}
+
+/// Access lines in a form of their own, written to `writer`.
+fn access_lines<S>(
+    format: &AccessLogFormat,
+    writer: impl for<'w> MakeWriter<'w> + Send + Sync + 'static,
+) -> Box<dyn Layer<S> + Send + Sync>
+where
+    S: Subscriber + for<'s> LookupSpan<'s>,
+{
+    match format {
+        AccessLogFormat::Template(template) => TemplateLayer::new(template.clone(), writer).boxed(),
+        format => lines(*format == AccessLogFormat::Text, writer),
     }
 }

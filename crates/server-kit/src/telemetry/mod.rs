@@ -1,7 +1,7 @@
 //! Telemetry: metrics by the documents' names, and the log. Labels come from closed sets, never from paths, keys or
 //! users.
 
-pub mod access_log_file;
+pub mod access_log;
 pub mod cache_metrics;
 pub mod listener_metrics;
 pub mod log;

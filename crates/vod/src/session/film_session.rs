@@ -162,4 +162,6 @@ pub struct DueSession {
     pub ended: Option<FilmView>,
     /// True if the subscription should be checked again.
     pub is_recheck_due: bool,
+    /// True if it is not extended any more.
+    pub is_ending: bool,
 }

@@ -252,9 +252,10 @@ impl FilmSessions {
             let look = |record: &mut SessionRecord| {
                 let ended = record.end_silent_view(now, times);
                 let is_recheck_due = record.take_recheck(now, times);
-                (ended, is_recheck_due, record.next_look(now, times), UserId::parse(record.user()))
+                let user = UserId::parse(record.user());
+                (ended, is_recheck_due, record.is_ending(), record.next_look(now, times), user)
             };
-            let Some((ended, is_recheck_due, next, Some(user))) = self.change(id, now, look).await? else {
+            let Some((ended, is_recheck_due, is_ending, next, Some(user))) = self.change(id, now, look).await? else {
                 self.look_next(id, None).await?;
                 continue;
             };
@@ -262,14 +263,15 @@ impl FilmSessions {
             if ended.is_none() {
                 self.look_next(id, next).await?;
             }
-            found.push(DueSession { id, user, ended, is_recheck_due });
+            found.push(DueSession { id, user, ended, is_recheck_due, is_ending });
         }
         Ok(found)
     }
 
-    /// Marks a session whose user has no subscription any more: it is not extended beyond the time that it has.
-    pub async fn end_extension(&self, id: SessionId) -> Result<(), SessionsUnavailable> {
-        self.change(id, self.clock.unix_millis(), SessionRecord::end_extension).await.map(drop)
+    /// Says whether a session is not extended beyond the time that it has, as that of a user who has no subscription any more.
+    pub async fn set_ending(&self, id: SessionId, is_ending: bool) -> Result<(), SessionsUnavailable> {
+        let set = |record: &mut SessionRecord| record.set_ending(is_ending);
+        self.change(id, self.clock.unix_millis(), set).await.map(drop)
     }
 
     fn look_times(&self) -> LookTimes {

@@ -222,7 +222,7 @@ impl SessionRecord {
     }
 
     fn next_recheck(&self, now: UnixMillis, times: LookTimes) -> Option<UnixMillis> {
-        let interval = times.recheck.filter(|_| self.is_live(now) && !self.is_ending)?;
+        let interval = times.recheck.filter(|_| self.is_live(now))?;
         Some(self.checked_at + interval)
     }
 
@@ -231,9 +231,14 @@ impl SessionRecord {
         if has_reported { times.silence } else { times.unreported_silence }
     }
 
-    /// Has it end at the time that it has.
-    pub fn end_extension(&mut self) {
-        self.is_ending = true;
+    /// Returns true if it is not extended any more.
+    pub fn is_ending(&self) -> bool {
+        self.is_ending
+    }
+
+    /// Says whether it ends at the time that it has, or is extended.
+    pub fn set_ending(&mut self, is_ending: bool) {
+        self.is_ending = is_ending;
     }
 
     /// Returns the view that has not ended, or is not finished.

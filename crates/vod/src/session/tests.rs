@@ -205,11 +205,26 @@ async fn without_a_subscription_a_session_has_the_time_that_it_has_and_no_more()
     let id = open(&sessions, &clock, "dune").await.session.id;
     clock.advance(5 * MINUTE);
     assert!(sessions.take_due().await.expect("memory answers").iter().any(|due| due.is_recheck_due));
-    sessions.end_extension(id).await.expect("memory takes it");
+    sessions.set_ending(id, true).await.expect("memory takes it");
     clock.advance(54 * MINUTE);
     assert_eq!(judge(&sessions, id).await, live());
     clock.advance(MINUTE);
     assert_eq!(judge(&sessions, id).await, SessionVerdict::Ended(SessionEnd::Unsubscribed));
+}
+
+#[tokio::test]
+async fn a_subscription_that_is_renewed_in_time_has_the_session_extended_again() {
+    let (sessions, clock) = sessions(5);
+    let id = open(&sessions, &clock, "dune").await.session.id;
+    sessions.set_ending(id, true).await.expect("memory takes it");
+    clock.advance(5 * MINUTE);
+    let due = sessions.take_due().await.expect("memory answers");
+    assert!(due.iter().any(|due| due.is_recheck_due && due.is_ending), "it is asked about though it ends");
+    sessions.set_ending(id, false).await.expect("memory takes it");
+    for _ in 0..3 {
+        clock.advance(40 * MINUTE);
+        assert_eq!(judge(&sessions, id).await, live());
+    }
 }
 
 #[tokio::test]
@@ -296,7 +311,7 @@ async fn the_subscription_of_a_player_that_has_fallen_silent_is_checked_too() {
         }
     }
     assert_eq!(checks, 3, "one in five minutes");
-    sessions.end_extension(id).await.expect("memory takes it");
+    sessions.set_ending(id, true).await.expect("memory takes it");
     clock.advance(59 * MINUTE);
     assert_eq!(judge(&sessions, id).await, live());
     clock.advance(MINUTE);

@@ -1,10 +1,11 @@
-//! The access log in a file. No request waits for the disk: lines go through a queue of bounded size to a thread that writes
-//! them. Those that cannot be kept or written are lost, which is counted, and said in the log.
+//! The access log in a file, on standard output, or sent to syslog. No request waits for it: lines go through a queue of
+//! bounded size to a thread that writes them. Those that cannot be kept or written are lost, which is counted, and said in
+//! the log.
 
-use std::fs::{File, OpenOptions};
+pub mod line_template;
+mod sink;
+
 use std::io::{self, Write};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender, SyncSender};
@@ -14,8 +15,10 @@ use primitives::clock::monotonic_now;
 use primitives::failure_log::FailureLog;
 use primitives::lifecycle::BackgroundTasks;
 use prometheus::{IntCounter, Registry};
-use rustix::fs::OFlags;
 use tracing_subscriber::fmt::MakeWriter;
+
+use self::sink::{AppendError, AppendedFile, LineSink, SyslogSender};
+use super::settings::AccessLogOutput;
 
 /// Most bytes of lines that wait to be written: a second or two at the highest rates, in which a disk can stand still.
 const MAX_WAITING: usize = 8 * 1024 * 1024;
@@ -23,24 +26,22 @@ const MAX_WAITING: usize = 8 * 1024 * 1024;
 const LINE_OVERHEAD: usize = 64;
 /// Bytes that are written at once, where as many wait.
 const BATCH_BYTES: usize = 64 * 1024;
-/// Mode of a new file: others are no readers of who has asked for what.
-const FILE_MODE: u32 = 0o640;
 /// Time between two looks whether the queue has overflowed.
 const WATCH_INTERVAL: Duration = Duration::from_secs(1);
-/// Name of the file in messages.
-const NAME: &str = "the access log (Telemetry.AccessLog.File)";
 
-/// Failure to open the file at the start.
+/// Failure to begin the access log.
 #[derive(Debug, thiserror::Error)]
-#[error("the access log (Telemetry.AccessLog.File: {path}) cannot be opened: {source}")]
+#[error("the access log{place} cannot be opened: {source}")]
 pub struct AccessLogOpenError {
-    path: PathBuf,
+    /// The setting and the path of a file.
+    place: String,
     source: io::Error,
 }
 
-/// The file of the access log. Clones are the same file.
+/// The access log, where it is apart from the rest of the log. Clones are the same.
 #[derive(Clone)]
-pub struct AccessLogFile {
+pub struct AccessLogQueue {
+    name: &'static str,
     commands: Sender<WriterCommand>,
     queue: Arc<LineQueue>,
 }
@@ -65,28 +66,42 @@ enum WriterCommand {
     Flush(SyncSender<()>),
 }
 
-impl AccessLogFile {
-    /// Opens the file at `path`, to be written on at its end; makes it where it is missing. Fails where the system does.
-    pub fn open(path: &Path) -> Result<Self, AccessLogOpenError> {
-        let failed = |source| AccessLogOpenError { path: path.to_owned(), source };
-        let file = open_to_append(path).map_err(failed)?;
+impl AccessLogQueue {
+    /// Opens `output`; `None` where lines go to standard error with all others. Fails where the system does.
+    pub fn open(output: &AccessLogOutput) -> Result<Option<Self>, AccessLogOpenError> {
+        let sink = match output {
+            AccessLogOutput::Stderr => return Ok(None),
+            AccessLogOutput::Stdout => LineSink::Stdout,
+            AccessLogOutput::Syslog(address) => LineSink::Syslog(SyslogSender::new(address.clone())),
+            AccessLogOutput::File(path) => {
+                let place = || format!(" (Telemetry.AccessLog.File: {})", path.display());
+                let opened = AppendedFile::open(path);
+                LineSink::File(opened.map_err(|source| AccessLogOpenError { place: place(), source })?)
+            }
+        };
+        Self::start(sink).map(Some).map_err(|source| AccessLogOpenError { place: String::new(), source })
+    }
+
+    /// Starts the thread that writes to `sink`.
+    fn start(sink: LineSink) -> io::Result<Self> {
         let lost = IntCounter::new(
             "tidegate_access_log_lost_lines_total",
-            "Lines of the access log's file that could not be written",
+            "Lines of the access log that could not be written to its file, to standard output or to syslog",
         );
-        let lost = lost.map_err(|error| failed(io::Error::other(error)))?;
+        let lost = lost.map_err(io::Error::other)?;
         let queue = Arc::new(LineQueue { waiting: AtomicUsize::new(0), lost, overflowed: AtomicUsize::new(0) });
         let (commands, received) = mpsc::channel();
+        let name = sink.name();
         let writer = LineWriter {
-            file: AppendedFile { path: path.to_owned(), file: Some(file), is_torn: false },
+            sink,
             batch: Vec::new(),
             batch_size: 0,
             failures: FailureLog::default(),
             queue: Arc::clone(&queue),
         };
         let thread = std::thread::Builder::new().name("access-log".to_owned());
-        thread.spawn(move || writer.run(&received)).map_err(failed)?;
-        Ok(Self { commands, queue })
+        thread.spawn(move || writer.run(&received))?;
+        Ok(Self { name, commands, queue })
     }
 
     /// Has lost lines counted in `registry`, and said in the log, until `tasks` stop.
@@ -96,7 +111,7 @@ impl AccessLogFile {
         Ok(())
     }
 
-    /// Opens the file anew, after log rotation has moved it.
+    /// Opens a file anew, after log rotation has moved it.
     pub fn reopen(&self) {
         // The thread runs for as long as the process.
         let _ = self.commands.send(WriterCommand::Reopen);
@@ -122,9 +137,8 @@ impl AccessLogFile {
             }
             let now = self.queue.overflowed.load(Ordering::Relaxed);
             if now != before && failures.is_news("overflow", monotonic_now()) {
-                tracing::error!(
-                    "{NAME} is not written as fast as lines come, and some are lost; does the disk answer?"
-                );
+                let name = self.name;
+                tracing::error!("{name} is not written as fast as lines come, and some are lost; is it stuck?");
             }
             before = now;
         }
@@ -144,7 +158,7 @@ impl AccessLogFile {
 }
 
 /// Takes lines, each whole in one write.
-pub struct QueueWriter<'a>(&'a AccessLogFile);
+pub struct QueueWriter<'a>(&'a AccessLogQueue);
 
 impl Write for QueueWriter<'_> {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
@@ -157,7 +171,7 @@ impl Write for QueueWriter<'_> {
     }
 }
 
-impl<'a> MakeWriter<'a> for AccessLogFile {
+impl<'a> MakeWriter<'a> for AccessLogQueue {
     type Writer = QueueWriter<'a>;
 
     fn make_writer(&'a self) -> Self::Writer {
@@ -167,7 +181,7 @@ impl<'a> MakeWriter<'a> for AccessLogFile {
 
 /// State of the thread that writes.
 struct LineWriter {
-    file: AppendedFile,
+    sink: LineSink,
     /// Lines that are written next.
     batch: Vec<u8>,
     /// What they count in the queue.
@@ -208,17 +222,18 @@ impl LineWriter {
         if self.batch.is_empty() {
             return;
         }
-        match self.file.append(&self.batch) {
+        let name = self.sink.name();
+        match self.sink.append(&self.batch) {
             Ok(()) => {
                 if self.failures.is_over(monotonic_now()) {
-                    tracing::info!("{NAME} is written again");
+                    tracing::info!("{name} is written again");
                 }
             }
             Err(AppendError { lost, source }) => {
                 self.queue.lost.inc_by(lost);
                 let error = source.to_string();
                 if self.failures.is_news(&error, monotonic_now()) {
-                    tracing::error!(%error, "{NAME} cannot be written, and its lines are lost: {error}");
+                    tracing::error!(%error, "{name} cannot be written, and its lines are lost: {error}");
                 }
             }
         }
@@ -227,143 +242,32 @@ impl LineWriter {
     }
 
     fn reopen(&mut self) {
-        match self.file.reopen() {
-            Ok(()) => tracing::info!("{NAME} is open anew"),
+        let name = self.sink.name();
+        match self.sink.reopen() {
+            Ok(()) if self.sink.is_file() => tracing::info!("{name} is open anew"),
+            Ok(()) => {}
             Err(error) => {
-                tracing::error!(%error, "{NAME} cannot be opened anew, and the file that was open is written on")
+                tracing::error!(%error, "{name} cannot be opened anew, and the file that was open is written on");
             }
         }
     }
-}
-
-/// Failure to append lines.
-struct AppendError {
-    /// Number of lines that were not written, or not whole.
-    lost: u64,
-    source: io::Error,
-}
-
-/// A file that lines are appended to.
-struct AppendedFile {
-    path: PathBuf,
-    /// `None` after it failed: it is opened anew.
-    file: Option<File>,
-    /// The last line was written in part.
-    is_torn: bool,
-}
-
-impl AppendedFile {
-    /// Appends whole lines.
-    fn append(&mut self, lines: &[u8]) -> Result<(), AppendError> {
-        let mut left = lines;
-        let written = self.append_from(&mut left);
-        written.map_err(|source| {
-            // The next try finds another file, or the same with room.
-            self.file = None;
-            let is_whole = left.len() == lines.len() || lines[..lines.len() - left.len()].ends_with(b"\n");
-            self.is_torn |= !is_whole;
-            AppendError { lost: left.iter().filter(|byte| **byte == b'\n').count() as u64, source }
-        })
-    }
-
-    /// Appends lines, and takes what was written off `left`.
-    fn append_from(&mut self, left: &mut &[u8]) -> io::Result<()> {
-        let file = self.open()?;
-        if self.is_torn {
-            // What follows begins a line of its own.
-            (&file).write_all(b"\n")?;
-            self.is_torn = false;
-        }
-        while !left.is_empty() {
-            match (&file).write(left) {
-                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(count) => *left = &left[count..],
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
-        self.file = Some(file);
-        Ok(())
-    }
-
-    /// Takes the file that is open. One that was removed is made anew: its lines would be for nobody.
-    fn open(&mut self) -> io::Result<File> {
-        match self.file.take() {
-            Some(file) if file.metadata().is_ok_and(|it| it.nlink() > 0) => Ok(file),
-            Some(_) | None => open_to_append(&self.path),
-        }
-    }
-
-    /// Opens the file at the path; keeps the one that is open where that fails.
-    fn reopen(&mut self) -> io::Result<()> {
-        self.file = Some(open_to_append(&self.path)?);
-        self.is_torn = false;
-        Ok(())
-    }
-}
-
-/// Opens the file without waiting: a pipe that nobody reads would else hold whoever opens it, and whoever writes.
-fn open_to_append(path: &Path) -> io::Result<File> {
-    let flags = i32::try_from((OFlags::NONBLOCK | OFlags::NOCTTY).bits()).map_err(io::Error::other)?;
-    OpenOptions::new().append(true).create(true).mode(FILE_MODE).custom_flags(flags).open(path)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn file(path: &Path) -> AppendedFile {
-        AppendedFile { path: path.to_owned(), file: None, is_torn: false }
-    }
-
-    #[test]
-    fn what_is_lost_are_the_lines_that_were_not_written_whole() {
-        // Every write to it fails for want of space.
-        let mut full = file(Path::new("/dev/full"));
-        let Err(AppendError { lost, source }) = full.append(b"one\ntwo\n") else { panic!("it is full") };
-        assert_eq!((lost, source.kind()), (2, io::ErrorKind::StorageFull));
-        assert!(!full.is_torn, "nothing of a line was written");
-    }
-
-    #[test]
-    fn a_line_after_one_that_was_torn_is_whole() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("access.log");
-        let mut torn = file(&path);
-        torn.append(b"half a li").ok().unwrap();
-        torn.is_torn = true;
-        torn.append(b"whole\n").ok().unwrap();
-        assert_eq!(std::fs::read_to_string(&path).unwrap(), "half a li\nwhole\n");
-    }
-
-    #[test]
-    fn a_file_that_was_removed_is_made_anew_and_one_that_was_moved_is_written_on() {
-        let folder = tempfile::tempdir().unwrap();
-        let (path, moved) = (folder.path().join("access.log"), folder.path().join("access.log.1"));
-        let mut log = file(&path);
-        log.append(b"one\n").ok().unwrap();
-        std::fs::rename(&path, &moved).unwrap();
-        log.append(b"two\n").ok().unwrap();
-        log.reopen().unwrap();
-        log.append(b"three\n").ok().unwrap();
-        assert_eq!(std::fs::read_to_string(&moved).unwrap(), "one\ntwo\n");
-        assert_eq!(std::fs::read_to_string(&path).unwrap(), "three\n");
-        std::fs::remove_file(&path).unwrap();
-        log.append(b"four\n").ok().unwrap();
-        assert_eq!(std::fs::read_to_string(&path).unwrap(), "four\n");
-    }
-
     #[test]
     fn lines_that_wait_are_bounded_in_bytes() {
         let folder = tempfile::tempdir().unwrap();
         let fifo = folder.path().join("fifo");
         assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
-        assert!(AccessLogFile::open(&fifo).is_err(), "nobody reads it");
+        assert!(AccessLogQueue::open(&AccessLogOutput::File(fifo)).is_err(), "nobody reads it");
         // Nobody takes lines out of this queue.
         let (commands, _received) = mpsc::channel();
         let lost = IntCounter::new("lost", "lines").unwrap();
         let queue = Arc::new(LineQueue { waiting: AtomicUsize::new(0), lost, overflowed: AtomicUsize::new(0) });
-        let log = AccessLogFile { commands, queue };
+        let log = AccessLogQueue { name: "the access log", commands, queue };
         let line = [b'x'; 1024 - LINE_OVERHEAD];
         for _ in 0..MAX_WAITING / 1024 + 10 {
             log.push(&line);
