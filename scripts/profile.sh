@@ -15,7 +15,7 @@ tidegate=$(scripts/dist.sh record)
 rm -rf target/record/counts
 ulimit -n "$(ulimit -Hn)"
 PATH="$PATH:/usr/sbin" cargo run --release --locked -p loadtest -- --tidegate "$tidegate" --rounds 1 --seconds 4 \
-    cpu-1k ranges whole cached players players-cached api positions share-polled
+    cpu-1k ranges whole cached players players-cached api positions share-polled films
 "$merge" merge --sparse -o loadtest/tidegate.profdata target/record/counts
 # cargo does not see that a profile has changed.
 rm -rf "target/$(rustc -vV | sed -n 's/^host: //p')/dist"
