@@ -6,6 +6,7 @@
 
 mod abuse;
 mod access_log;
+mod admin;
 mod api;
 mod api_manner;
 mod auth;
