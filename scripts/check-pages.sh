@@ -11,9 +11,10 @@ elements() {
     shift
     node scripts/pages/element-types.js "$@" >"$OUT/$name.d.ts"
 }
+elements admin crates/admin-page/src/page/admin.html
 elements films crates/vod/src/page/watch.html
 elements share crates/share/src/transport/pages/listen.html crates/share/src/transport/pages/host.html
 elements player crates/player-page/src/page/player.html
-for name in films share player; do
+for name in admin films share player; do
     "$FOLDER/node_modules/.bin/tsc" -p "scripts/pages/$name.json"
 done

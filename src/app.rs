@@ -8,6 +8,7 @@ mod catalog;
 mod certificates;
 mod channel_tracks;
 mod channels;
+mod clusters;
 mod embedded;
 mod events;
 pub mod explain;
@@ -16,6 +17,7 @@ mod limits;
 pub mod listing;
 mod lyrics;
 mod modules;
+mod operator;
 mod players;
 mod playlists;
 pub mod probe;
@@ -65,7 +67,7 @@ use http_server::listener::ListenError;
 use http_server::listener_set::{ListenerServices, ListenerSet};
 use http_server::workers::Workers;
 use object_engine::cache::CacheError;
-use primitives::clock::{Clock, monotonic_now};
+use primitives::clock::Clock;
 use primitives::lifecycle::BackgroundTasks;
 use s3::settings::StoreSettings;
 use server_kit::api::cache_admin::CacheOperations;
@@ -77,9 +79,7 @@ use server_kit::database;
 use server_kit::redis;
 use server_kit::telemetry::log::StartedLog;
 use server_kit::telemetry::metrics::Metrics;
-use server_kit::telemetry::upstream_metrics::{ClusterSnapshot, ClusterSnapshotSource, DestinationSnapshot};
-use upstream::cluster::{Cluster, ClusterFactory, ClusterMember};
-use upstream::health::HealthState;
+use upstream::cluster::ClusterFactory;
 
 /// Time limit of a request for an issuer's keys, from connecting to the last byte.
 const KEYS_TIMEOUT: Duration = Duration::from_secs(5);
@@ -163,7 +163,8 @@ pub async fn start_with(
     let (process, events) = open_process(&settings, &shared, &storage, &challenges, predecessor.as_ref()).await?;
     let runtime = first_runtime(&settings, &process, &stores).await?;
     let reloaded = watch::start(&runtime, &storage, tasks).await;
-    register_metrics(metrics, &runtime)?;
+    metrics.register_upstreams(clusters::snapshot_source(&runtime))?;
+    cache::register(metrics, &runtime)?;
     let operations = cache::cache_operations(&runtime);
     let dependencies = ModuleDependencies::new(&shared, &storage, &process, &stores, file);
     let tracks = catalog::routes(&dependencies, &process, &runtime, Arc::clone(&operations), settings.player.as_ref());
@@ -257,6 +258,8 @@ fn router_state(
     (modules, paths): (&ModuleRoutes, ModulePaths),
 ) -> RouterState {
     // Asked for at each request: a reload may have changed it.
+    let streams = Arc::clone(&runtime.load().process.live_streams);
+    let status = Arc::new(operator::OperatorStatus::new(runtime));
     let (runtime, asked) = (Arc::clone(runtime), Arc::clone(runtime));
     RouterState {
         health: HealthService::new(Arc::new(health)),
@@ -264,6 +267,8 @@ fn router_state(
         clock: shared.clock.clone(),
         admin_token: Arc::new(move || runtime.load().debug_token.clone()),
         cache: Some(cache),
+        streams,
+        status,
         explain: explain::explainer(asked, paths),
         configuration: reloader.map(|reloader| Arc::clone(reloader) as Arc<dyn ConfigReload>),
         description: Arc::clone(&modules.description),
@@ -311,6 +316,8 @@ async fn open_process(
         film_player_metrics,
         acme_challenges: challenges.clone(),
         stream_observer: events.as_ref().and_then(|events| events.stream_observer.clone()),
+        live_streams: Arc::default(),
+        recent_failures: Arc::default(),
         clock: clock.clone(),
         tasks: tasks.clone(),
     };
@@ -365,33 +372,4 @@ fn authenticator(settings: &Settings, clock: &Clock, tasks: &BackgroundTasks) ->
     let tasks = tasks.clone();
     let spawner = Arc::new(move |task: BoxFuture<'static, ()>| tasks.spawn(task));
     Ok(Authenticator::new(&settings.auth, http_client()?, clock.clone(), spawner)?)
-}
-
-/// Registers the metrics of what the runtime in force holds.
-fn register_metrics(metrics: &Metrics, runtime: &Arc<ArcSwap<Runtime>>) -> Result<(), StartError> {
-    metrics.register_upstreams(cluster_snapshot_source(runtime))?;
-    cache::register(metrics, runtime)
-}
-
-/// Reads the clusters of the runtime in force.
-fn cluster_snapshot_source(runtime: &Arc<ArcSwap<Runtime>>) -> ClusterSnapshotSource {
-    let runtime = Arc::clone(runtime);
-    Box::new(move || cluster_snapshots(&runtime.load()))
-}
-
-/// Snapshot of the clusters for the metrics.
-fn cluster_snapshots(runtime: &Runtime) -> Vec<ClusterSnapshot> {
-    let now = monotonic_now();
-    let destination = |member: &ClusterMember| {
-        let (destination, health) = (Arc::clone(member.destination.id()), member.destination.health());
-        let current = health.state(now);
-        let states = HealthState::ALL.iter().map(|state| (state.name(), *state == current)).collect();
-        DestinationSnapshot { destination, states, opened: health.breaker_openings() }
-    };
-    let cluster = |cluster: &Arc<Cluster>| ClusterSnapshot {
-        cluster: Arc::clone(cluster.id()),
-        retries_refused: cluster.retry_budget().exhausted(),
-        destinations: cluster.members().iter().map(destination).collect(),
-    };
-    runtime.clusters().map(cluster).collect()
 }

@@ -8,7 +8,7 @@ const TYPES = {
   a: "HTMLAnchorElement", audio: "HTMLAudioElement", button: "HTMLButtonElement", canvas: "HTMLCanvasElement",
   details: "HTMLDetailsElement", dialog: "HTMLDialogElement", form: "HTMLFormElement", img: "HTMLImageElement", input: "HTMLInputElement",
   meter: "HTMLMeterElement",
-  output: "HTMLOutputElement", progress: "HTMLProgressElement", select: "HTMLSelectElement", textarea: "HTMLTextAreaElement",
+  output: "HTMLOutputElement", progress: "HTMLProgressElement", select: "HTMLSelectElement", table: "HTMLTableElement", textarea: "HTMLTextAreaElement",
   video: "HTMLVideoElement",
 };
 

@@ -69,7 +69,7 @@ impl AdminListener {
         shared: RouterState,
         (tasks, services): (&BackgroundTasks, &BackgroundTasks),
     ) -> Result<Self, ListenError> {
-        let (sockets, router) = (sockets.clone(), router::admin(shared));
+        let (sockets, router) = (sockets.clone(), router::admin(shared, admin_page::routes()));
         let mut listener = Self { sockets, router, tasks: tasks.clone(), services: services.clone(), open: None };
         let change = listener.prepare(admin)?;
         listener.install(change);

@@ -57,6 +57,8 @@ pub async fn idle_runtime(settings: &Settings) -> Result<Runtime, StartError> {
         film_player_metrics: None,
         acme_challenges: AcmeChallenges::default(),
         stream_observer: None,
+        live_streams: Arc::default(),
+        recent_failures: Arc::default(),
         clock: clock.clone(),
         tasks: tasks.clone(),
     };

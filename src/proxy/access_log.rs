@@ -2,6 +2,7 @@
 //! look at. They name servers, stores, buckets and keys, which no client sees, and never a query, token or signature.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::request::Parts;
@@ -20,6 +21,7 @@ use object_engine::cache::CacheStatus;
 use server_kit::auth::path_token::{PathToken, may_hold_token};
 use server_kit::telemetry::log;
 use server_kit::telemetry::metrics::Metrics;
+use server_kit::telemetry::recent_failures::FailureRecord;
 use server_kit::telemetry::settings::{AccessField as Field, AccessLines};
 use vod::grant::may_hold_grant;
 
@@ -132,11 +134,25 @@ pub fn record(
     }
     if let Some(failure) = &ctx.failure {
         log_failure(line, ctx, failure);
+        remember_failure(ctx, failure);
         if failure.status().as_u16() != 499 && ctx.route.is_some() {
             metrics.stream_failed(failure.code());
         }
     }
     log_access(line, status, sent, ctx);
+}
+
+/// Keeps a failure for the operator; those that leave are none.
+fn remember_failure(ctx: &RequestContext, failure: &ProxyFailure) {
+    let process = &ctx.runtime.process;
+    if failure.status().as_u16() != 499 {
+        process.recent_failures.record(FailureRecord {
+            at: process.clock.unix_millis(),
+            code: failure.error_code(),
+            route: ctx.route.as_ref().map(|route| Arc::clone(&route.id)),
+            request_id: ctx.id.as_str().into(),
+        });
+    }
 }
 
 fn log_access(line: &RequestLine<'_>, status: u16, sent: u64, ctx: &RequestContext) {

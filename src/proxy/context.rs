@@ -16,6 +16,7 @@ use server_kit::auth::Claims;
 use server_kit::auth::path_token::PathTokenClaims;
 use server_kit::limit::RateLimitStatus;
 use server_kit::limit::rate_limiter::RateLimitPermit;
+use server_kit::live_streams::LiveStreamGuard;
 use vod::grant::Grant;
 
 /// Context of one request, from its arrival to its access log line.
@@ -58,6 +59,8 @@ pub struct RequestContext {
     pub first_byte: Option<Duration>,
     /// Bytes of an object sent.
     pub bytes_sent: u64,
+    /// Its place among the live streams, once the body of its answer begins.
+    pub live_stream: Option<LiveStreamGuard>,
 }
 
 impl RequestContext {
@@ -83,6 +86,7 @@ impl RequestContext {
             failed_object: None,
             first_byte: None,
             bytes_sent: 0,
+            live_stream: None,
         }
     }
 
@@ -96,6 +100,16 @@ impl RequestContext {
         match &self.route {
             Some(route) => route.policies.cors.as_ref(),
             None => self.runtime.server.api_cors.as_ref().filter(|_| self.is_module_request),
+        }
+    }
+
+    /// Counts `bytes` of the answer's body that were sent: against the caller's egress quota, and for the operator.
+    pub fn record_sent(&self, bytes: u64) {
+        if let Some(permit) = &self.rate_limit_permit {
+            permit.record_sent(bytes);
+        }
+        if let Some(stream) = &self.live_stream {
+            stream.add_bytes(bytes);
         }
     }
 

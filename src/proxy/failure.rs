@@ -40,6 +40,8 @@ pub enum ProxyFailure {
     CatalogUnavailable,
     /// The user logged out everywhere while the stream was under way.
     Revoked,
+    /// The operator ended the stream while it was under way.
+    StreamEnded,
     /// The session of a film's viewer has ended.
     SessionEnded(SessionEnd),
     /// A film's manifest is not served; the refusal names the line.
@@ -130,6 +132,7 @@ impl ProxyFailure {
             Self::AccessUnavailable => ErrorCode::AccessUnavailable,
             Self::CatalogUnavailable => ErrorCode::CatalogUnavailable,
             Self::Revoked => ErrorCode::Revoked,
+            Self::StreamEnded => ErrorCode::StreamEnded,
             Self::SessionEnded(_) => ErrorCode::SessionEnded,
             Self::Manifest(_) => ErrorCode::ManifestRefused,
             Self::Forbidden => ErrorCode::Forbidden,

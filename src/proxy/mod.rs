@@ -10,6 +10,7 @@ mod failure;
 mod films;
 mod forward;
 pub mod inspect;
+mod live_stream;
 pub mod modules;
 mod objects;
 pub mod process;

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{HeaderMap, Method, header};
 
-use super::admission::{authorization, rate_limit};
+use super::admission::rate_limit;
 use super::context::RequestContext;
 use super::failure::ProxyFailure;
 use super::films;
+use super::live_stream;
 use super::respond;
 use super::route::{Route, RouteAuthorization};
 use super::stream_observer::StreamObserverGuard;
@@ -62,6 +63,9 @@ pub async fn serve(
             // A film is played in sessions, which report by themselves: a segment is no stream.
             let is_observed = !head_only && ctx.film_grant.is_none();
             let observer = if is_observed { StreamObserverGuard::start(ctx, object.key(), &answer) } else { None };
+            if !head_only {
+                live_stream::register(downstream, ctx, answer.status, &answer.headers);
+            }
             respond::head(downstream, ctx, answer.status, answer.headers, head_only).await?;
             if let Some(body) = answer.body.filter(|_| !head_only) {
                 deliver(downstream, ctx, (body, has_begun), observer, metrics).await;
@@ -117,12 +121,11 @@ async fn deliver(
     observer: Option<StreamObserverGuard>,
     metrics: &Metrics,
 ) {
-    let (revoked, ended) = (authorization::wait_until_revoked(ctx), films::wait_until_ended(ctx));
+    let ended = live_stream::wait_until_ended(ctx);
     let outcome = tokio::select! {
         // First, so that it knows from the beginning which logout comes after it.
         biased;
-        () = revoked => Err(ProxyFailure::Revoked),
-        reason = ended => Err(ProxyFailure::SessionEnded(reason)),
+        reason = ended => Err(reason),
         outcome = pump(downstream, ctx, (&mut body, has_begun), metrics) => outcome,
     };
     if let Some(mut observer) = observer {
@@ -157,6 +160,9 @@ async fn pump(
                 more = body.fill(room, passing) => more.map_err(ProxyFailure::Object)?,
                 () = downstream.closed() => return Err(ProxyFailure::ClientLeft),
             };
+        if let Some(stream) = &ctx.live_stream {
+            stream.set_resumes(body.resumes());
+        }
         if !more {
             return Ok(downstream.end(None).await?);
         }
@@ -207,7 +213,7 @@ pub fn count(ctx: &mut RequestContext, metrics: &Metrics, sent: usize) {
     let sent = sent as u64;
     ctx.bytes_sent += sent;
     metrics.bytes_sent(sent);
-    rate_limit::record_sent(ctx, sent);
+    ctx.record_sent(sent);
 }
 
 /// Reads the body of a request that means nothing by it, so that the connection goes on behind its end.

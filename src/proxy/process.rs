@@ -13,6 +13,8 @@ use primitives::lifecycle::BackgroundTasks;
 use server_kit::auth::path_token::PathTokenSigner;
 use server_kit::auth::revocation::TokenRevocations;
 use server_kit::limit::RateLimiters;
+use server_kit::live_streams::LiveStreams;
+use server_kit::telemetry::recent_failures::RecentFailures;
 use upstream::cluster::ClusterFactory;
 use vod::grant::{GrantKeys, GrantVerifier};
 use vod::player_metrics::PlayerMetrics;
@@ -44,6 +46,10 @@ pub struct Process {
     pub acme_challenges: AcmeChallenges,
     /// Observer of streams.
     pub stream_observer: Option<Arc<dyn StreamObserver>>,
+    /// Answers that are being sent.
+    pub live_streams: Arc<LiveStreams>,
+    /// The last failures.
+    pub recent_failures: Arc<RecentFailures>,
     /// The time.
     pub clock: Clock,
     /// Tasks beside the requests.

@@ -3,10 +3,10 @@
 
 use std::sync::Arc;
 
-use http::{StatusCode, header};
+use http::StatusCode;
 
 use super::context::RequestContext;
-use http_semantics::range::ContentRange;
+use super::live_stream::AnsweredPart;
 use object_engine::ObjectResponse;
 use primitives::ids::MAX_ID_BYTES;
 
@@ -56,7 +56,9 @@ impl StreamObserverGuard {
         if track.len() > MAX_ID_BYTES {
             return None;
         }
-        let (size, reaches_end) = part(answer);
+        let AnsweredPart { size, range } = AnsweredPart::of(answer.status, &answer.headers);
+        let is_part = answer.status == StatusCode::PARTIAL_CONTENT;
+        let reaches_end = !is_part || range.zip(size).is_some_and(|(range, size)| range.last + 1 == size);
         observer.stream_started(&user, &track);
         Some(Self { observer, user, track, size, reaches_end, bytes_sent: 0, is_complete: false })
     }
@@ -76,16 +78,4 @@ impl Drop for StreamObserverGuard {
         };
         self.observer.stream_ended(&self.user, &self.track, ending);
     }
-}
-
-/// The object's size, and whether the answer goes to its end.
-fn part(answer: &ObjectResponse) -> (Option<u64>, bool) {
-    let field = |name| answer.headers.get(name).map(http::HeaderValue::as_bytes);
-    if answer.status == StatusCode::PARTIAL_CONTENT {
-        let range = field(header::CONTENT_RANGE).and_then(ContentRange::parse);
-        let size = range.and_then(|range| range.total);
-        return (size, range.zip(size).is_some_and(|(range, size)| range.span.last + 1 == size));
-    }
-    let length = field(header::CONTENT_LENGTH).and_then(|length| std::str::from_utf8(length).ok()?.parse().ok());
-    (length, true)
 }

@@ -7,6 +7,7 @@
 mod abuse;
 mod access_log;
 mod access_log_forms;
+mod admin;
 mod api;
 mod api_manner;
 mod auth;

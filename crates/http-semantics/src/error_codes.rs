@@ -208,6 +208,9 @@ error_codes! {
     /// The user logged out while the stream was under way.
     Revoked = ("revoked", 401, ErrorLevel::Info, INTERNAL,
         "the user logged out"),
+    /// The operator ended the response while it was under way.
+    StreamEnded = ("stream_ended", 503, ErrorLevel::Info, INTERNAL,
+        "the operator ended the stream"),
     /// The process ended before the response did.
     Stopped = ("stopped", 503, ErrorLevel::Warn, INTERNAL,
         "the process ended before the answer did"),

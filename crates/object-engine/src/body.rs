@@ -78,6 +78,14 @@ impl ObjectBody {
         }
     }
 
+    /// Returns how often the body was continued so far; for a cached one, those of the slice under way are added at its end.
+    pub fn resumes(&self) -> u32 {
+        match self {
+            Self::Direct(download) => download.resumes(),
+            Self::Cached(reader) => reader.resumes(),
+        }
+    }
+
     /// Returns the effort so far.
     pub fn attempt_stats(&self) -> AttemptStats {
         match self {

@@ -131,6 +131,11 @@ impl ResumableDownload {
         &self.body.available()[self.window.clone()]
     }
 
+    /// Returns the number of continuations.
+    pub fn resumes(&self) -> u32 {
+        self.attempt_stats.resumes.total()
+    }
+
     /// Returns the effort of the continuations.
     pub fn attempt_stats(&self) -> AttemptStats {
         self.attempt_stats.clone()

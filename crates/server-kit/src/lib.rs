@@ -8,6 +8,7 @@ pub mod auth;
 pub mod database;
 pub mod failed_attempts;
 pub mod limit;
+pub mod live_streams;
 pub mod redis;
 pub mod telemetry;
 pub mod url_template;

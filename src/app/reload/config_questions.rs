@@ -1,6 +1,7 @@
 //! Operators' questions about the configuration: what is in force, and what another text would change. They are answered beside
 //! the task that reloads it, which no question holds up.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -60,9 +61,21 @@ impl ConfigQuestions {
 
     /// Tells what putting `text` in force would change; fails with a report where it is no valid configuration.
     pub async fn compare(&self, text: String) -> Result<Value, String> {
+        self.compare_with(move || Ok(ConfigContent::from_text(TEXT_NAME, text))).await
+    }
+
+    /// As [`ConfigQuestions::compare`], of the file as it is now.
+    pub async fn compare_file(&self) -> Result<Value, String> {
+        let file = PathBuf::from(&self.current()?.file);
+        self.compare_with(move || ConfigContent::read(&file).map_err(|report| report.to_string())).await
+    }
+
+    async fn compare_with(
+        &self,
+        content: impl FnOnce() -> Result<ConfigContent, String> + Send + 'static,
+    ) -> Result<Value, String> {
         let in_force = self.current()?;
-        let content = ConfigContent::from_text(TEXT_NAME, text);
-        let loaded = self.calls.run(move || content.load().map_err(|report| report.to_string())).await;
+        let loaded = self.calls.run(move || content()?.load().map_err(|report| report.to_string())).await;
         let new = loaded.map_err(|error| match error {
             BlockingCallError::TimedOut => format!("{TEXT_NAME} could not be read within {READ_TIME:?}"),
             BlockingCallError::Panicked => format!("{TEXT_NAME} could not be read; the log says why"),

@@ -154,6 +154,10 @@ impl ConfigReload for ConfigReloader {
         self.last.lock().clone()
     }
 
+    fn compare_file(&self) -> BoxFuture<'_, Result<Value, String>> {
+        Box::pin(self.questions.compare_file())
+    }
+
     fn compare(&self, text: String) -> BoxFuture<'_, Result<Value, String>> {
         Box::pin(self.questions.compare(text))
     }

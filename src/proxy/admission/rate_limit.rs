@@ -56,10 +56,3 @@ pub fn reserve_bandwidth(ctx: &RequestContext, bytes: u64) -> Option<Duration> {
 pub fn chunk_size(ctx: &RequestContext) -> Option<usize> {
     ctx.rate_limit_permit.as_ref()?.chunk_size()
 }
-
-/// Counts `bytes` sent against the caller's egress quota.
-pub fn record_sent(ctx: &RequestContext, bytes: u64) {
-    if let Some(permit) = &ctx.rate_limit_permit {
-        permit.record_sent(bytes);
-    }
-}

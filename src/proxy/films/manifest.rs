@@ -9,7 +9,7 @@ use super::{FilmFolder, FilmHandler, FilmPath, SHORT, live_playlist, without_ran
 use crate::proxy::context::RequestContext;
 use crate::proxy::failure::ProxyFailure;
 use crate::proxy::route::Route;
-use crate::proxy::{objects, respond};
+use crate::proxy::{live_stream, objects, respond};
 use http_semantics::conditional::{PreconditionOutcome, Preconditions, Validators};
 use http_semantics::etag::ETag;
 use http_server::{Downstream, DownstreamError};
@@ -65,11 +65,15 @@ pub async fn serve(
         }
     };
     let head_only = status == StatusCode::NOT_MODIFIED || downstream.request().method == Method::HEAD;
+    if !head_only {
+        live_stream::register(downstream, ctx, status, &headers);
+    }
     respond::head(downstream, ctx, status, headers, head_only).await?;
     if head_only {
         return Ok(());
     }
     let time = GRACE + Duration::from_secs((manifest.text().len() / LEAST_SPEED) as u64);
+    let ended = live_stream::wait_until_ended(ctx);
     let sending = async {
         for piece in manifest.text().chunks(PIECE) {
             downstream.write(piece).await?;
@@ -77,10 +81,15 @@ pub async fn serve(
         }
         downstream.end(None).await
     };
-    if let Ok(sent) = tokio::time::timeout(time, sending).await {
-        return sent;
-    }
-    ctx.failure = Some(ProxyFailure::ClientLeft);
+    let failure = tokio::select! {
+        biased;
+        reason = ended => reason,
+        sent = tokio::time::timeout(time, sending) => match sent {
+            Ok(sent) => return sent,
+            Err(_) => ProxyFailure::ClientLeft,
+        },
+    };
+    ctx.failure = Some(failure);
     downstream.abort().await;
     Ok(())
 }

@@ -13,10 +13,10 @@ use tokio::time::sleep_until;
 
 use super::upload::RequestBodyUpload;
 use super::{Forwarding, UpstreamAnswer};
-use crate::proxy::admission::{authorization, rate_limit};
+use crate::proxy::admission::rate_limit;
 use crate::proxy::context::RequestContext;
 use crate::proxy::failure::ProxyFailure;
-use crate::proxy::respond;
+use crate::proxy::{live_stream, respond};
 use http_semantics::headers::strip_hop_by_hop;
 use http_server::{Downstream, DownstreamError};
 use primitives::clock::monotonic_now;
@@ -45,9 +45,12 @@ pub async fn serve(
         // A client that is answered before it has sent everything need not send the rest.
         downstream.close_after();
     }
+    if !is_head && !is_over {
+        live_stream::register(downstream, ctx, parts.status, &headers);
+    }
     respond::head(downstream, ctx, parts.status, headers, false).await?;
     let mut relay = BodyRelay { upload, trailers: None };
-    match relay.pass_until_revoked(downstream, ctx, forwarding, &mut body).await {
+    match relay.pass_until_ended(downstream, ctx, forwarding, &mut body).await {
         Ok(()) => {
             connection.keep();
             if !relay.upload.is_over() {
@@ -118,19 +121,19 @@ struct BodyRelay<'a, 'b> {
 }
 
 impl BodyRelay<'_, '_> {
-    /// Passes the body on; a logout of its user ends it at whatever it waits for, a slow client too.
-    async fn pass_until_revoked(
+    /// Passes the body on; a logout of its user, or the operator, ends it at whatever it waits for, a slow client too.
+    async fn pass_until_ended(
         &mut self,
         downstream: &mut impl Downstream,
         ctx: &mut RequestContext,
         forwarding: &Forwarding<'_>,
         body: &mut Incoming,
     ) -> Result<(), ProxyFailure> {
-        let revoked = authorization::wait_until_revoked(ctx);
+        let ended = live_stream::wait_until_ended(ctx);
         tokio::select! {
             // First, so that it knows from the beginning which logout comes after it.
             biased;
-            () = revoked => Err(ProxyFailure::Revoked),
+            reason = ended => Err(reason),
             passed = self.pass(downstream, ctx, forwarding, body) => passed,
         }
     }
@@ -202,7 +205,7 @@ async fn send(downstream: &mut impl Downstream, ctx: &RequestContext, mut bytes:
             }
         }
         downstream.write_owned(next).await?;
-        rate_limit::record_sent(ctx, length);
+        ctx.record_sent(length);
     }
     Ok(())
 }

@@ -12,10 +12,10 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf, copy, split};
 
 use super::{Forwarding, UpstreamAnswer, answer, request};
-use crate::proxy::admission::{authorization, rate_limit};
+use crate::proxy::admission::rate_limit;
 use crate::proxy::context::RequestContext;
 use crate::proxy::failure::ProxyFailure;
-use crate::proxy::respond;
+use crate::proxy::{live_stream, respond};
 use http_server::{Downstream, DownstreamError};
 
 /// Bytes that are read at once where the client has no speed.
@@ -40,6 +40,7 @@ pub async fn serve(
     answer::write_session(downstream, ctx, forwarding, session.as_deref(), &mut headers);
     headers.remove(header::CONTENT_LENGTH);
     headers.insert(header::UPGRADE, protocol);
+    live_stream::register(downstream, ctx, StatusCode::SWITCHING_PROTOCOLS, &headers);
     respond::head(downstream, ctx, StatusCode::SWITCHING_PROTOCOLS, headers, false).await?;
     downstream.flush().await?;
     let Ok(upstream) = hyper::upgrade::on(response).await else {
@@ -48,7 +49,7 @@ pub async fn serve(
         return Ok(());
     };
     let down = Arc::new(AtomicU64::new(0));
-    let revoked = authorization::wait_until_revoked(ctx);
+    let ended = live_stream::wait_until_ended(ctx);
     if let Some(client) = downstream.tunnel() {
         let upstream =
             ByteCountingStream { stream: TokioIo::new(upstream), read: Arc::clone(&down), written: Arc::default() };
@@ -56,7 +57,7 @@ pub async fn serve(
         ctx.failure = tokio::select! {
             // First, so that it knows from the beginning which logout comes after it.
             biased;
-            () = revoked => Some(ProxyFailure::Revoked),
+            reason = ended => Some(reason),
             failure = pass(client, upstream, ctx, idle) => failure,
         };
     }
@@ -119,7 +120,7 @@ async fn deliver(
         }
         to_client.write_all(&buffer[..read]).await?;
         to_client.flush().await?;
-        rate_limit::record_sent(ctx, read as u64);
+        ctx.record_sent(read as u64);
     }
 }
 

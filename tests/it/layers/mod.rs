@@ -41,10 +41,11 @@ const MODULES: &[(&str, &str)] = &[
         database:
         redis:
         telemetry:
+        live_streams:
         auth:      database redis on
         limit:     failed_attempts database redis on
         admission: auth limit
-        api:       admission auth limit telemetry
+        api:       admission auth limit live_streams telemetry
         ",
     ),
     (

@@ -177,13 +177,17 @@ impl SliceReader {
         self.bytes.slice(self.window.clone())
     }
 
+    /// Returns how often the slices before the current one were continued.
+    pub fn resumes(&self) -> u32 {
+        self.attempt_stats.resumes.total()
+    }
+
     /// Returns the effort so far, with the cache status.
     pub fn attempt_stats(&self) -> AttemptStats {
-        let tally = if let CurrentSlice::Filling(filling) = &self.source {
-            self.attempt_stats.clone().merged_with(filling.attempt_stats())
-        } else {
-            self.attempt_stats.clone()
-        };
+        let mut tally = self.attempt_stats.clone();
+        if let CurrentSlice::Filling(filling) = &self.source {
+            tally = tally.merged_with(filling.attempt_stats());
+        }
         AttemptStats { cache: Some(self.cache_status()), ..tally }
     }
 
@@ -333,8 +337,8 @@ impl SliceReader {
     /// Uses a slice that is in memory, possibly because this reader fetched it ahead.
     fn use_kept_slice(&mut self, number: u64, bytes: Bytes, ahead: Option<&FillHandle>) -> CurrentSlice {
         self.bytes = bytes;
-        self.attempt_stats = std::mem::take(&mut self.attempt_stats)
-            .merged_with(ahead.map_or(AttemptStats::default(), FillHandle::attempt_stats));
+        let stats = ahead.map(FillHandle::attempt_stats).unwrap_or_default();
+        self.attempt_stats = std::mem::take(&mut self.attempt_stats).merged_with(stats);
         CurrentSlice::Kept { number, from: ahead.map_or(SliceSource::Memory, FillHandle::source) }
     }
 
@@ -343,9 +347,7 @@ impl SliceReader {
         if let CurrentSlice::Filling(filling) = &self.source {
             self.attempt_stats = std::mem::take(&mut self.attempt_stats).merged_with(filling.attempt_stats());
         }
-        self.source = CurrentSlice::Nothing;
-        self.bytes = Bytes::new();
-        self.window = 0..0;
+        (self.source, self.bytes, self.window) = (CurrentSlice::Nothing, Bytes::new(), 0..0);
     }
 
     /// Begins the fill of slice `number`, if the client wants it and it is not in memory.
@@ -391,9 +393,8 @@ impl Drop for SliceReader {
         if !self.primed {
             self.advance();
         }
-        let ServedBytes { memory, disk, store } = self.served;
-        self.cache.stats.memory_bytes.add(memory);
-        self.cache.stats.disk_bytes.add(disk);
-        self.cache.stats.store_bytes.add(store);
+        self.cache.stats.memory_bytes.add(self.served.memory);
+        self.cache.stats.disk_bytes.add(self.served.disk);
+        self.cache.stats.store_bytes.add(self.served.store);
     }
 }

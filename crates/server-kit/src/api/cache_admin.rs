@@ -145,7 +145,9 @@ mod tests {
     use super::*;
     use crate::api::health::{ComponentHealth, ComponentStatus, HealthService};
     use crate::api::router;
+    use crate::api::status_admin::{ClusterReport, RouteReport, RuntimeStatus};
     use crate::telemetry::metrics::Metrics;
+    use crate::telemetry::recent_failures::FailureRecord;
     use primitives::clock::Clock;
     use primitives::secret::Secret;
 
@@ -179,6 +181,30 @@ mod tests {
         }
     }
 
+    struct Idle;
+
+    impl RuntimeStatus for Idle {
+        fn clusters(&self) -> Vec<ClusterReport> {
+            Vec::new()
+        }
+
+        fn store_faults(&self) -> Vec<String> {
+            Vec::new()
+        }
+
+        fn routes(&self) -> Vec<RouteReport> {
+            Vec::new()
+        }
+
+        fn failures(&self) -> Vec<FailureRecord> {
+            Vec::new()
+        }
+
+        fn error_page(&self) -> &'static str {
+            ""
+        }
+    }
+
     async fn post(
         path: &str,
         token: &str,
@@ -193,6 +219,8 @@ mod tests {
             cache,
             configuration: None,
             explain: std::sync::Arc::new(|_, _, _| Box::pin(std::future::ready(Err(String::new())))),
+            streams: Arc::default(),
+            status: Arc::new(Idle),
             description: router::modules([]).description,
         };
         let request = Request::post(path)
@@ -200,7 +228,7 @@ mod tests {
             .header("authorization", format!("Bearer {token}"))
             .body(Body::from(body))
             .expect("a request");
-        let response = router::admin(shared).oneshot(request).await.expect("it answers");
+        let response = router::admin(shared, axum::Router::new()).oneshot(request).await.expect("it answers");
         let status = response.status().as_u16();
         let body = response.into_body().collect().await.expect("a body").to_bytes();
         (status, String::from_utf8(body.to_vec()).expect("text"))

@@ -51,6 +51,9 @@ pub trait ConfigReload: Send + Sync {
     /// Tells what putting `text` in force would change; fails with a report where it is no valid configuration.
     fn compare(&self, text: String) -> BoxFuture<'_, Result<Value, String>>;
 
+    /// Tells what a reload of the file would change; fails with a report where it is no valid configuration.
+    fn compare_file(&self) -> BoxFuture<'_, Result<Value, String>>;
+
     /// Tells what is in force, key by key. Fails while the process is ending.
     fn in_force(&self) -> BoxFuture<'_, Result<Value, String>>;
 }
@@ -63,6 +66,13 @@ pub async fn compare(
     let configuration = shared.configuration.as_ref().ok_or_else(no_file)?;
     let text = String::from_utf8(body?.into()).map_err(|_| Error::bad_request("a configuration is text in UTF-8"))?;
     let difference = configuration.compare(text).await.map_err(Error::unprocessable)?;
+    Ok(Json(difference).into_response())
+}
+
+/// `GET /config/diff`: what a reload of the file would change.
+pub async fn compare_file(State(shared): State<RouterState>) -> Result<Response, Error> {
+    let configuration = shared.configuration.as_ref().ok_or_else(no_file)?;
+    let difference = configuration.compare_file().await.map_err(Error::unprocessable)?;
     Ok(Json(difference).into_response())
 }
 

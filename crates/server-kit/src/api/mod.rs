@@ -15,6 +15,8 @@ pub mod plain_text;
 pub mod rate_limit_layer;
 pub mod revision;
 pub mod router;
+pub mod status_admin;
+pub mod streams_admin;
 #[cfg(feature = "docs-ui")]
 mod swagger_ui;
 pub mod timestamps;

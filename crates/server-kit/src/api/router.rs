@@ -6,7 +6,7 @@ use std::sync::Arc;
 use axum::extract::{ConnectInfo, DefaultBodyLimit, Request, State};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 use axum::{Extension, Json, Router};
 use http::uri::Authority;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
@@ -18,7 +18,10 @@ use super::error::{self, Error};
 use super::explain::{self, ExplainRequest};
 use super::health::{ComponentStatus, HealthReport, HealthService};
 use super::openapi_document;
+use super::status_admin::{self, RuntimeStatus};
+use super::streams_admin;
 use crate::limit::{InvalidTokenCounter, RateLimiters};
+use crate::live_streams::LiveStreams;
 use crate::telemetry::metrics::Metrics;
 use http_semantics::rate_limit::ExceededLimit;
 use primitives::clock::Clock;
@@ -47,6 +50,10 @@ pub struct RouterState {
     pub configuration: Option<Arc<dyn ConfigReload>>,
     /// Explains requests.
     pub explain: ExplainRequest,
+    /// Answers that are being sent.
+    pub streams: Arc<LiveStreams>,
+    /// What runs.
+    pub status: Arc<dyn RuntimeStatus>,
     /// The description of the API, the modules' paths included.
     pub description: Arc<utoipa::openapi::OpenApi>,
 }
@@ -104,19 +111,28 @@ struct OperatorAccess {
     invalid_tokens: Arc<InvalidTokenCounter>,
 }
 
-/// Returns the paths on the operator's listener; connections carry their client address.
-pub fn admin(shared: RouterState) -> Router {
+/// Returns the paths on the operator's listener, with those of `page`, which want no token; connections carry their client
+/// address.
+pub fn admin(shared: RouterState, page: Router) -> Router {
     let access = OperatorAccess {
         token: Arc::clone(&shared.admin_token),
         invalid_tokens: Arc::new(InvalidTokenCounter::new(shared.clock.clone())),
     };
-    let compare = post(config_reload::compare).layer(DefaultBodyLimit::max(config_reload::MAX_CONFIG_BYTES));
+    let compare = get(config_reload::compare_file)
+        .post(config_reload::compare)
+        .layer(DefaultBodyLimit::max(config_reload::MAX_CONFIG_BYTES));
     let guarded = Router::new()
         .route("/metrics", get(metrics))
         .route("/health", get(detailed_health))
         .route("/cache/purge", post(cache_admin::purge))
         .route("/cache/refresh", post(cache_admin::refresh))
         .route("/explain", post(explain::explain))
+        .route("/status", get(status_admin::status))
+        .route("/clusters", get(status_admin::clusters))
+        .route("/routes", get(status_admin::routes))
+        .route("/errors", get(status_admin::failures))
+        .route("/streams", get(streams_admin::list))
+        .route("/streams/{id}", delete(streams_admin::end))
         .route("/config", get(config_reload::in_force))
         .route("/config/diff", compare)
         .route("/reload", get(config_reload::last_reload).post(config_reload::reload))
@@ -124,7 +140,7 @@ pub fn admin(shared: RouterState) -> Router {
     let clock = shared.clock.clone();
     // Probes of an orchestrator carry no token.
     let open = Router::new().route("/livez", get(alive)).route("/readyz", get(ready));
-    with_error_envelope(open.merge(guarded).with_state(shared), &clock)
+    with_error_envelope(open.merge(guarded).with_state(shared).merge(page), &clock)
 }
 
 /// Adds the error envelope, also for paths that `router` does not serve.

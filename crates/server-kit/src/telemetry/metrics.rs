@@ -1,13 +1,17 @@
 //! Metrics of streams under the documents' names, and others of our own.
 
+use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use prometheus::core::Collector;
+use prometheus::proto::Metric;
 use prometheus::{
     Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
     TextEncoder,
 };
+use serde::Serialize;
 
 use super::cache_metrics::{CacheMetrics, CacheSnapshotSource};
 use super::listener_metrics::ListenerMetrics;
@@ -21,6 +25,23 @@ const STUCK: &str = "Times that a thread which serves clients gave no sign of li
 const REFUSED: &str = "Connections closed at once, by the limit that they exceeded";
 const FLOODS: &str = "HTTP/2 connections ended for their frames, by the kind of which there were too many";
 const ACTIVE: &str = "Streams under way, by a hash of the user with 256 values";
+
+/// Requests by route and class of status.
+pub type RouteTraffic = HashMap<String, BTreeMap<String, u64>>;
+
+/// Totals since the start, for the operator.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MetricTotals {
+    /// Open connections of clients.
+    connections: i64,
+    /// Requests answered.
+    requests: u64,
+    /// Bytes of objects sent.
+    object_bytes: u64,
+    /// Requests on routes with a cache, by how it took part.
+    cache: BTreeMap<String, u64>,
+}
 
 /// Every metric of the proxy.
 pub struct Metrics {
@@ -114,7 +135,7 @@ impl Metrics {
     }
 
     fn register(&self) -> Result<(), prometheus::Error> {
-        let collectors: [Box<dyn prometheus::core::Collector>; 18] = [
+        let collectors: [Box<dyn Collector>; 18] = [
             Box::new(self.active.clone()),
             Box::new(self.streams.clone()),
             Box::new(self.bytes.clone()),
@@ -141,6 +162,29 @@ impl Metrics {
             Box::new(IntGauge::new("tidegate_up", "1 while the process runs").inspect(|up| up.set(1))?),
         ];
         collectors.into_iter().try_for_each(|collector| self.registry.register(collector))
+    }
+
+    /// Returns the requests answered by each route, by class of status.
+    pub fn requests_by_route(&self) -> RouteTraffic {
+        let mut traffic = RouteTraffic::new();
+        for (labels, count) in counts(&self.requests) {
+            // Prometheus sorts labels by name.
+            if let [class, route] = &labels[..] {
+                traffic.entry(route.clone()).or_default().insert(class.clone(), count);
+            }
+        }
+        traffic
+    }
+
+    /// Returns totals for the operator.
+    pub fn totals(&self) -> MetricTotals {
+        let cache = counts(&self.cached).into_iter();
+        MetricTotals {
+            connections: self.connections.get(),
+            requests: counts(&self.requests).into_iter().map(|(_, count)| count).sum(),
+            object_bytes: self.bytes.get(),
+            cache: cache.filter_map(|(labels, count)| Some((labels.into_iter().next()?, count))).collect(),
+        }
     }
 
     /// Registers the clusters' metrics, read from `source` at each scrape.
@@ -264,6 +308,17 @@ fn counters(name: &str, help: &str, labels: &[&str]) -> Result<IntCounterVec, pr
 /// A histogram of times.
 fn seconds(name: &str, help: &str, buckets: &[f64]) -> HistogramOpts {
     HistogramOpts::new(name, help).buckets(buckets.to_vec())
+}
+
+/// Returns the counters of a family with the values of their labels, in the order of the labels' names.
+fn counts(family: &IntCounterVec) -> Vec<(Vec<String>, u64)> {
+    let families = family.collect();
+    let metrics = families.iter().flat_map(|family| family.get_metric());
+    let read = |metric: &Metric| {
+        let labels = metric.get_label().iter().map(|label| label.value().to_owned()).collect();
+        (labels, metric.get_counter().get_value() as u64)
+    };
+    metrics.map(read).collect()
 }
 
 /// A stream under way; see [`Metrics::stream_started`].

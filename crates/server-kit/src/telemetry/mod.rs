@@ -6,6 +6,7 @@ pub mod cache_metrics;
 pub mod listener_metrics;
 pub mod log;
 pub mod metrics;
+pub mod recent_failures;
 pub mod registration;
 pub mod settings;
 pub mod upstream_metrics;
