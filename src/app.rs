@@ -311,6 +311,7 @@ async fn open_process(
         film_player_metrics,
         acme_challenges: challenges.clone(),
         stream_observer: events.as_ref().and_then(|events| events.stream_observer.clone()),
+        compressions: crate::proxy::encoded::compressions(),
         clock: clock.clone(),
         tasks: tasks.clone(),
     };

@@ -57,6 +57,7 @@ pub async fn idle_runtime(settings: &Settings) -> Result<Runtime, StartError> {
         film_player_metrics: None,
         acme_challenges: AcmeChallenges::default(),
         stream_observer: None,
+        compressions: crate::proxy::encoded::compressions(),
         clock: clock.clone(),
         tasks: tasks.clone(),
     };
