@@ -318,6 +318,7 @@ async fn open_process(
         stream_observer: events.as_ref().and_then(|events| events.stream_observer.clone()),
         live_streams: Arc::default(),
         recent_failures: Arc::default(),
+        compressions: crate::proxy::encoded::compressions(),
         clock: clock.clone(),
         tasks: tasks.clone(),
     };

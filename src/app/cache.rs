@@ -181,7 +181,7 @@ pub fn cache_operations(runtime: &Arc<ArcSwap<Runtime>>) -> Arc<dyn CacheOperati
 /// catalog names, which may be in every bucket of every store; `None` for a route that serves no objects.
 fn purge_scope(route: &Route) -> Option<cache::PurgeScope> {
     match &route.handler {
-        RouteHandler::Object(ObjectHandler { origin, key }) => Some(cache::PurgeScope::Bucket {
+        RouteHandler::Object(ObjectHandler { origin, key, .. }) => Some(cache::PurgeScope::Bucket {
             store: origin.signer.identity().to_string(),
             bucket: origin.bucket.to_string(),
             prefix: key.fixed_prefix().to_owned(),

@@ -3,21 +3,25 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures::future::BoxFuture;
 use http::{HeaderMap, Method, header};
 
 use super::admission::rate_limit;
 use super::context::RequestContext;
+use super::directory_listing;
+use super::encoded;
 use super::failure::ProxyFailure;
 use super::films;
 use super::live_stream;
 use super::respond;
 use super::route::{Route, RouteAuthorization};
+use super::static_site;
 use super::stream_observer::StreamObserverGuard;
-use super::tracks::{ObjectSource, RequestedObject};
+use super::tracks::{ObjectSource, RequestedObject, RequestedPlace};
 use http_semantics::private_caching::keep_out_of_shared_caches;
 use http_server::downstream::BodyReadiness;
 use http_server::{Downstream, DownstreamError};
-use object_engine::{self, ObjectBody, ObjectResponse, RequestPlan};
+use object_engine::{self, ObjectBody, ObjectOrigin, ObjectResponse, RequestPlan};
 use server_kit::telemetry::metrics::Metrics;
 
 /// Answers a request on an object route.
@@ -38,12 +42,27 @@ pub async fn serve(
         Ok(object) => object,
         Err(failure) => return respond::failure(downstream, ctx, failure).await,
     };
+    if object.folder().is_some() && !static_site::names_folder(downstream.request()) {
+        return static_site::redirect_to_folder(downstream, ctx).await;
+    }
+    if object.place == RequestedPlace::Folder {
+        let listing: BoxFuture<'_, _> = Box::pin(directory_listing::serve(downstream, ctx, &object));
+        return listing.await;
+    }
     let user = ctx.claims.as_ref().map(|claims| claims.subject.as_str());
     let _stream = metrics.stream_started(user);
-    match ask(downstream, ctx, source, &object).await {
+    let asked = match route.codings.is_empty() {
+        true => ask(downstream, ctx, (source, &object.origin), object.key()).await,
+        false => {
+            let asked: BoxFuture<'_, _> = Box::pin(encoded::ask(downstream, ctx, (route, source), &object));
+            asked.await
+        }
+    };
+    match asked {
         Err(failure) => {
-            ctx.failed_object = Some(Box::new(object.origin.location(object.key())));
-            respond::failure(downstream, ctx, failure).await
+            // Boxed: a stream keeps no room for it.
+            let answered: BoxFuture<'_, _> = Box::pin(fail(downstream, ctx, source, &object, failure));
+            answered.await
         }
         Ok((mut answer, has_begun)) => {
             if let (Some(value), true) = (object.content_type(), answer.headers.contains_key(header::CONTENT_TYPE)) {
@@ -52,6 +71,7 @@ pub async fn serve(
             if let Some(value) = &object.cache_control {
                 answer.headers.insert(header::CACHE_CONTROL, value.clone());
             }
+            route.response_headers.apply(answer.status, Some(object.key()), &mut answer.headers);
             if matches!(route.policies.authorization, RouteAuthorization::Policy { .. }) {
                 keep_private(ctx, &mut answer.headers);
             }
@@ -78,12 +98,38 @@ pub async fn serve(
     }
 }
 
-/// Asks for the object; returns with the answer whether its first bytes are available already.
-async fn ask(
+/// Answers where the object cannot be served: with the failure, or where there is a folder of that name, with its address.
+async fn fail(
     downstream: &mut impl Downstream,
     ctx: &mut RequestContext,
     source: ObjectSource<'_>,
     object: &RequestedObject,
+    failure: ProxyFailure,
+) -> Result<(), DownstreamError> {
+    if let Some(site) = source.site().filter(|_| static_site::may_be_folder(&failure)) {
+        if site.lists_folders && object.folder().is_some() {
+            return directory_listing::serve(downstream, ctx, object).await;
+        }
+        let folder = static_site::is_folder_there(object, site, &mut ctx.attempt_stats);
+        let is_folder = tokio::select! {
+            biased;
+            is_folder = folder => is_folder,
+            () = downstream.closed() => return respond::failure(downstream, ctx, ProxyFailure::ClientLeft).await,
+        };
+        if is_folder {
+            return static_site::redirect_to_folder(downstream, ctx).await;
+        }
+    }
+    ctx.failed_object = Some(Box::new(object.origin.location(object.key())));
+    respond::failure(downstream, ctx, failure).await
+}
+
+/// Asks for the object `key` of `origin`; returns with the answer whether its first bytes are available already.
+pub(super) async fn ask(
+    downstream: &mut impl Downstream,
+    ctx: &mut RequestContext,
+    (source, origin): (ObjectSource<'_>, &Arc<ObjectOrigin>),
+    key: &str,
 ) -> Result<(ObjectResponse, bool), ProxyFailure> {
     let mut answer = {
         let plan = RequestPlan::from_request(
@@ -91,7 +137,7 @@ async fn ask(
             &downstream.request().headers,
             downstream.writable_bytes(),
         );
-        let question = object_engine::serve_object(&object.origin, &plan, object.key(), &mut ctx.attempt_stats);
+        let question = object_engine::serve_object(origin, &plan, key, &mut ctx.attempt_stats);
         tokio::select! {
             biased;
             answer = question => answer.map_err(ProxyFailure::Object)?,
@@ -107,7 +153,7 @@ async fn ask(
 
 /// Keeps an answer that a policy gave to one user from others: of a shared cache, which may not know that a cookie or a
 /// query has told who asks, and of the same browser.
-fn keep_private(ctx: &RequestContext, headers: &mut HeaderMap) {
+pub(super) fn keep_private(ctx: &RequestContext, headers: &mut HeaderMap) {
     keep_out_of_shared_caches(headers);
     if let Some(names) = ctx.runtime.authenticator.vary() {
         headers.append(header::VARY, names);

@@ -8,6 +8,7 @@ use catalog::access::AccessChecker;
 use catalog::settings::AccessSettings;
 use catalog::{Catalog, CatalogMetrics, GrantStore};
 use http_server::acme_challenges::AcmeChallenges;
+use primitives::blocking_calls::BlockingCalls;
 use primitives::clock::Clock;
 use primitives::lifecycle::BackgroundTasks;
 use server_kit::auth::path_token::PathTokenSigner;
@@ -50,6 +51,8 @@ pub struct Process {
     pub live_streams: Arc<LiveStreams>,
     /// The last failures.
     pub recent_failures: Arc<RecentFailures>,
+    /// Texts that are compressed, a few at once: more would leave no processor for streams.
+    pub compressions: BlockingCalls,
     /// The time.
     pub clock: Clock,
     /// Tasks beside the requests.

@@ -4,12 +4,14 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use futures::future::BoxFuture;
 use http::request::Parts;
 use http::uri::Authority;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 
 use super::admission::{OBJECT_METHODS, rate_limit, request_host};
 use super::context::RequestContext;
+use super::error_pages;
 use super::failure::ProxyFailure;
 use super::films::FilmCredential;
 use http_semantics::cors;
@@ -165,7 +167,15 @@ pub async fn failure(
     if gone || failure.closes() {
         downstream.close_after();
     }
-    let (headers, body) = envelope(downstream, ctx, &failure);
+    let (mut headers, mut body) = envelope(downstream, ctx, &failure);
+    if let Some(route) = &ctx.route {
+        if !gone && !route.error_answers.is_empty() {
+            // Boxed: whoever may fail keeps no room for it.
+            let page: BoxFuture<'_, ()> = Box::pin(error_pages::put_page(ctx, route, status, &mut headers, &mut body));
+            page.await;
+        }
+        route.response_headers.apply(status, None, &mut headers);
+    }
     let too_large = failure == ProxyFailure::BodyTooLarge;
     ctx.failure = Some(failure);
     if gone {

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use super::films::FilmHandler;
+use super::settings::{CodingSettings, ErrorAnswer};
 use super::tracks::TrackOrigins;
 use catalog::Catalog;
 use catalog::access::AccessChecker;
 use http_semantics::cors;
 use object_engine::ObjectOrigin;
 use routing::template::CaptureTemplate;
-use routing::transform::Transform;
+use routing::transform::{ObjectHeaderChanges, Transform};
 use server_kit::auth::claims_policy::ClaimsPolicy;
 use server_kit::limit::rate_limiter::RateLimiter;
 use upstream::cluster::Cluster;
@@ -21,6 +22,12 @@ pub struct Route {
     pub id: Arc<str>,
     /// Rules that a request meets before the handler.
     pub policies: RoutePolicies,
+    /// Changes of the headers of an object route's responses; empty on other routes.
+    pub response_headers: ObjectHeaderChanges,
+    /// Content codings of an object route's objects; empty on other routes.
+    pub codings: CodingSettings,
+    /// Answers to errors of an object route; empty on other routes.
+    pub error_answers: Vec<ErrorAnswer>,
     /// The handler of its requests.
     pub handler: RouteHandler,
 }
@@ -80,6 +87,10 @@ pub struct ObjectHandler {
     pub origin: Arc<ObjectOrigin>,
     /// The object's key, from captured path values.
     pub key: CaptureTemplate,
+    /// Name of the object that answers for a folder; `None`: a folder is a key like others.
+    pub index: Option<Arc<str>>,
+    /// True where a folder without an index document is listed.
+    pub lists_folders: bool,
 }
 
 /// Serves the objects of the catalog's tracks, in whatever bucket each is.

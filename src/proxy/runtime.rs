@@ -7,21 +7,21 @@ use std::sync::Arc;
 
 use super::failure::ProxyFailure;
 use super::films::FilmRoutes;
+use super::origin_template::{OpenedStore, OriginTemplate};
 use super::process::Process;
 use super::route::{
     ClusterHandler, ObjectHandler, Route, RouteAuthorization, RouteHandler, RoutePolicies, TrackAccess, TrackHandler,
 };
 use super::settings::{
-    AuthorizationSettings, HandlerSettings, ObjectResponseSettings, ObjectSettings, RouteSettings, RuntimeSettings,
-    ServerSettings, TrackSettings,
+    AuthorizationSettings, HandlerSettings, ObjectSettings, RouteSettings, RuntimeSettings, ServerSettings,
+    TrackSettings,
 };
 use super::tracks::TrackOrigins;
 use catalog::access::AccessChecker;
 use catalog::settings::AccessSettings;
 use http_semantics::client_ip;
-use object_engine::cache::{RouteCache, SliceCache};
+use object_engine::cache::SliceCache;
 use object_engine::{BucketHealth, ObjectOrigin};
-use primitives::clock::Clock;
 use primitives::secret::Secret;
 use routing::readings;
 use routing::table::{RouteLookup, RouteTable, RoutingInput};
@@ -32,7 +32,7 @@ use server_kit::auth::settings::TokenSource;
 use server_kit::limit::RateLimitersByName;
 use server_kit::telemetry::settings::AccessLines;
 use upstream::cluster::Cluster;
-use upstream::settings::{ClusterSettings, UpstreamTimeouts};
+use upstream::settings::ClusterSettings;
 
 /// The settings at work.
 pub struct Runtime {
@@ -267,7 +267,11 @@ impl<'a, E, F: Fn(&StoreSettings) -> Result<Arc<Signer>, E>> RuntimeBuilder<'a, 
             cors: settings.cors.clone(),
             max_request_body: settings.max_request_body,
         };
-        Ok(Route { id: Arc::clone(&settings.id), policies, handler })
+        let response = settings.handler.object_response();
+        let response_headers = response.map(|response| response.headers.clone()).unwrap_or_default();
+        let error_answers = response.map(|response| response.errors.clone()).unwrap_or_default();
+        let codings = response.map(|response| response.codings.clone()).unwrap_or_default();
+        Ok(Route { id: Arc::clone(&settings.id), policies, response_headers, codings, error_answers, handler })
     }
 
     fn authorization(&mut self, settings: &AuthorizationSettings) -> RouteAuthorization {
@@ -293,7 +297,7 @@ impl<'a, E, F: Fn(&StoreSettings) -> Result<Arc<Signer>, E>> RuntimeBuilder<'a, 
     }
 
     fn object_handler(&mut self, route: &RouteSettings, object: &ObjectSettings) -> Result<ObjectHandler, E> {
-        let ObjectSettings { store, bucket, key, cluster, response } = object;
+        let ObjectSettings { store, bucket, key, index, lists_folders, cluster, response } = object;
         let signer = (self.open_store)(store)?;
         let cluster = match cluster {
             Some(cluster) => self.cluster(cluster),
@@ -308,7 +312,12 @@ impl<'a, E, F: Fn(&StoreSettings) -> Result<Arc<Signer>, E>> RuntimeBuilder<'a, 
             Arc::clone(bucket),
             Arc::clone(health),
         );
-        Ok(ObjectHandler { origin: Arc::new(origin), key: key.clone() })
+        Ok(ObjectHandler {
+            origin: Arc::new(origin),
+            key: key.clone(),
+            index: index.clone(),
+            lists_folders: *lists_folders,
+        })
     }
 
     /// Any bucket of any store may hold a track, as the catalog says.
@@ -348,53 +357,5 @@ impl<'a, E, F: Fn(&StoreSettings) -> Result<Arc<Signer>, E>> RuntimeBuilder<'a, 
             None => Arc::new(factory.build(settings)),
         });
         Arc::clone(cluster)
-    }
-}
-
-/// A store with the cluster that it is connected through.
-struct OpenedStore {
-    name: Arc<str>,
-    signer: Arc<Signer>,
-    cluster: Arc<Cluster>,
-}
-
-/// Properties that all origins of one route have in common.
-struct OriginTemplate {
-    cache: Option<RouteCache>,
-    content_type: Option<http::HeaderValue>,
-    timeouts: UpstreamTimeouts,
-    reveal_denied: bool,
-    clock: Clock,
-}
-
-impl OriginTemplate {
-    fn new(
-        route: &RouteSettings,
-        response: &ObjectResponseSettings,
-        (process, cache): (&Process, Option<&Arc<SliceCache>>),
-    ) -> Self {
-        let cache = response.cache.zip(cache);
-        Self {
-            cache: cache.map(|(policy, cache)| RouteCache { cache: Arc::clone(cache), policy }),
-            content_type: response.content_type.clone(),
-            timeouts: route.timeouts,
-            reveal_denied: route.hide_existence == Some(false),
-            clock: process.clock.clone(),
-        }
-    }
-
-    fn origin(&self, store: &OpenedStore, bucket: Arc<str>, health: Arc<BucketHealth>) -> ObjectOrigin {
-        ObjectOrigin {
-            store: Arc::clone(&store.name),
-            cache: self.cache.clone(),
-            signer: Arc::clone(&store.signer),
-            health,
-            cluster: Arc::clone(&store.cluster),
-            bucket,
-            content_type: self.content_type.clone(),
-            timeouts: self.timeouts,
-            reveal_denied: self.reveal_denied,
-            clock: self.clock.clone(),
-        }
     }
 }

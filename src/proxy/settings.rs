@@ -6,14 +6,16 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::HeaderValue;
+use bytes::Bytes;
+use http::{HeaderValue, StatusCode};
 use ipnet::IpNet;
 
+use http_semantics::content_coding::ContentCoding;
 use http_semantics::cors;
 use primitives::secret::Secret;
 use routing::table::RouteTable;
 use routing::template::CaptureTemplate;
-use routing::transform::Transform;
+use routing::transform::{ObjectHeaderChanges, Transform};
 use s3::settings::StoreSettings;
 use server_kit::auth::claims_policy::ClaimsPolicy;
 use server_kit::auth::settings::TokenSource;
@@ -135,6 +137,17 @@ pub enum HandlerSettings {
     Cluster(ClusterRouteSettings),
 }
 
+impl HandlerSettings {
+    /// Returns the rules for the responses of an object route.
+    pub fn object_response(&self) -> Option<&ObjectResponseSettings> {
+        match self {
+            Self::Object(object) => Some(&object.response),
+            Self::Track(track) => Some(&track.response),
+            Self::Cluster(_) => None,
+        }
+    }
+}
+
 /// Objects of one bucket.
 #[derive(Clone, Debug)]
 pub struct ObjectSettings {
@@ -144,6 +157,10 @@ pub struct ObjectSettings {
     pub bucket: Arc<str>,
     /// The object's key, from captured path values.
     pub key: CaptureTemplate,
+    /// Name of the object that answers for a folder.
+    pub index: Option<Arc<str>>,
+    /// True where a folder without an index document is listed.
+    pub lists_folders: bool,
     /// The cluster whose destinations are connected to; `None` connects to the store's endpoint.
     pub cluster: Option<Arc<ClusterSettings>>,
     /// Rules for its responses.
@@ -166,6 +183,53 @@ pub struct ObjectResponseSettings {
     pub content_type: Option<HeaderValue>,
     /// Caching of its objects; `None` streams them past the cache.
     pub cache: Option<object_engine::cache::CachePolicy>,
+    /// Changes of their headers, in order.
+    pub headers: ObjectHeaderChanges,
+    /// Answers to errors, each status once.
+    pub errors: Vec<ErrorAnswer>,
+    /// Content codings of its objects.
+    pub codings: CodingSettings,
+}
+
+/// Content codings in which an object route sends its objects.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CodingSettings {
+    /// Codings of objects that are stored beside others, by the extension.
+    pub stored: Vec<ContentCoding>,
+    /// Codings in which texts are compressed here.
+    pub made: Vec<ContentCoding>,
+}
+
+impl CodingSettings {
+    /// Returns true where objects are sent as they are stored.
+    pub fn is_empty(&self) -> bool {
+        self.stored.is_empty() && self.made.is_empty()
+    }
+}
+
+/// Answer to errors of one status on an object route.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ErrorAnswer {
+    /// The status.
+    pub status: StatusCode,
+    /// Time for which caches may keep it; `None`: they must not.
+    pub cache_for: Option<Duration>,
+    /// Body in place of the envelope.
+    pub page: Option<ErrorPage>,
+}
+
+/// Body of an error in place of the envelope.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ErrorPage {
+    /// An object of the route's bucket, by its key.
+    Object(Arc<str>),
+    /// A file that was read with the configuration.
+    File {
+        /// Its media type.
+        content_type: HeaderValue,
+        /// Its content.
+        body: Bytes,
+    },
 }
 
 /// Servers of a cluster.

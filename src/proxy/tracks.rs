@@ -12,10 +12,11 @@ use http::HeaderValue;
 use super::failure::ProxyFailure;
 use super::films::FilmHandler;
 use super::route::{ObjectHandler, RouteHandler, TrackHandler};
+use super::static_site;
 use catalog::{Catalog, Track, TrackLookupError};
 use object_engine::{BucketHealth, ObjectError, ObjectOrigin};
 use routing::pattern::Captures;
-use routing::template::CaptureTemplate;
+use routing::template::{CaptureTemplate, RenderError};
 
 /// Opens a bucket, by the names of its store and itself, with its health; `None` where there is no such store.
 pub type OriginOpener = Box<dyn Fn(&str, &str, Arc<BucketHealth>) -> Option<ObjectOrigin> + Send + Sync>;
@@ -31,7 +32,23 @@ pub struct RequestedObject {
     pub cache_control: Option<HeaderValue>,
     /// Media type by its place, where that says more than the store.
     content_type: Option<HeaderValue>,
+    /// Place of the request's path.
+    pub place: RequestedPlace,
     key: ObjectKey,
+}
+
+/// Place of a request's path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RequestedPlace {
+    /// An object by its key.
+    Object,
+    /// The index document of the folder that the path names.
+    Index {
+        /// Bytes of the key that are the folder's.
+        prefix_length: usize,
+    },
+    /// A folder, which has no index document.
+    Folder,
 }
 
 enum ObjectKey {
@@ -63,6 +80,14 @@ impl<'a> ObjectSource<'a> {
         matches!(self, Self::Film(_))
     }
 
+    /// Returns the handler whose bucket has folders that are answered for.
+    pub fn site(&self) -> Option<&'a ObjectHandler> {
+        match self {
+            Self::Key(handler) => (handler.index.is_some() || handler.lists_folders).then_some(*handler),
+            Self::Track(_) | Self::Film(_) => None,
+        }
+    }
+
     /// Returns the source of `handler`; `None` where it serves no objects.
     pub fn of(handler: &'a RouteHandler) -> Option<Self> {
         match handler {
@@ -90,7 +115,13 @@ impl<'a> ObjectSource<'a> {
 impl RequestedObject {
     /// The object `key` of a bucket.
     pub fn new(origin: Arc<ObjectOrigin>, key: String) -> Self {
-        Self { origin, cache_control: None, content_type: None, key: ObjectKey::FromPath(key) }
+        Self {
+            origin,
+            cache_control: None,
+            content_type: None,
+            place: RequestedPlace::Object,
+            key: ObjectKey::FromPath(key),
+        }
     }
 
     /// The object `key` of a bucket, with headers in place of the store's.
@@ -100,7 +131,7 @@ impl RequestedObject {
         cache_control: HeaderValue,
         content_type: Option<HeaderValue>,
     ) -> Self {
-        Self { origin, cache_control: Some(cache_control), content_type, key: ObjectKey::FromPath(key) }
+        Self { cache_control: Some(cache_control), content_type, ..Self::new(origin, key) }
     }
 
     /// Its key.
@@ -108,6 +139,15 @@ impl RequestedObject {
         match &self.key {
             ObjectKey::FromPath(key) => key,
             ObjectKey::OfTrack(track) => &track.key,
+        }
+    }
+
+    /// Key of the folder that the path names: empty, or with a slash at its end.
+    pub fn folder(&self) -> Option<&str> {
+        match self.place {
+            RequestedPlace::Object => None,
+            RequestedPlace::Index { prefix_length } => self.key().get(..prefix_length),
+            RequestedPlace::Folder => Some(self.key()),
         }
     }
 
@@ -129,7 +169,21 @@ impl RequestedObject {
 impl ObjectHandler {
     /// Returns the object that the captured path values name; 400 where they make no key.
     pub(super) fn find_object(&self, captures: &Captures) -> Result<RequestedObject, ProxyFailure> {
-        Ok(RequestedObject::new(Arc::clone(&self.origin), render(&self.key, captures)?))
+        let origin = Arc::clone(&self.origin);
+        if self.index.is_none() && !self.lists_folders {
+            return Ok(RequestedObject::new(origin, render(&self.key, captures)?));
+        }
+        let mut key = self.key.render_key_or_root(captures).map_err(invalid_key)?;
+        let place = match &self.index {
+            _ if !static_site::is_folder(&key) => RequestedPlace::Object,
+            Some(index) => {
+                let prefix_length = key.len();
+                key.push_str(index);
+                RequestedPlace::Index { prefix_length }
+            }
+            None => RequestedPlace::Folder,
+        };
+        Ok(RequestedObject { place, ..RequestedObject::new(origin, key) })
     }
 }
 
@@ -151,7 +205,7 @@ impl TrackHandler {
         })?;
         let origin = self.origins.origin(&track.store, &track.bucket);
         let origin = origin.ok_or(ProxyFailure::Object(ObjectError::NoSuchBucket))?;
-        Ok(RequestedObject { origin, cache_control: None, content_type: None, key: ObjectKey::OfTrack(track) })
+        Ok(RequestedObject { key: ObjectKey::OfTrack(track), ..RequestedObject::new(origin, String::new()) })
     }
 
     /// Opens the buckets that the catalog names, so that they can be probed before a player needs one; a catalog that
@@ -215,5 +269,9 @@ impl TrackOrigins {
 
 /// Fills a template in; a value that cannot be decoded is the client's mistake.
 fn render(template: &CaptureTemplate, captures: &Captures) -> Result<String, ProxyFailure> {
-    template.render_key(captures).map_err(|error| ProxyFailure::BadRequest(error.to_string().into()))
+    template.render_key(captures).map_err(invalid_key)
+}
+
+fn invalid_key(error: RenderError) -> ProxyFailure {
+    ProxyFailure::BadRequest(error.to_string().into())
 }

@@ -4,6 +4,8 @@
 pub mod chunked;
 pub mod client_ip;
 pub mod conditional;
+pub mod content_coding;
+pub mod content_disposition;
 pub mod cors;
 pub mod cross_site;
 pub mod error_codes;

@@ -14,6 +14,29 @@ pub enum ObjectBody {
     Direct(ResumableDownload),
     /// Body from the cache, which the store may fill meanwhile.
     Cached(SliceReader),
+    /// Body that is whole in memory, made of another one.
+    Whole(WholeBody),
+}
+
+/// Body that is whole in memory.
+pub struct WholeBody {
+    bytes: Bytes,
+    /// Bytes that the last [`ObjectBody::fill`] made available.
+    given: Bytes,
+    /// Effort of the body that it was made of.
+    attempt_stats: AttemptStats,
+}
+
+impl WholeBody {
+    /// Creates the body of these `bytes`, which took the effort `attempt_stats` to get.
+    pub fn new(bytes: Bytes, attempt_stats: AttemptStats) -> Self {
+        Self { bytes, given: Bytes::new(), attempt_stats }
+    }
+
+    fn fill(&mut self, room: usize) -> bool {
+        self.given = self.bytes.split_to(room.max(1).min(self.bytes.len()));
+        !self.given.is_empty()
+    }
 }
 
 impl ObjectBody {
@@ -24,6 +47,7 @@ impl ObjectBody {
         match self {
             Self::Direct(download) => download.fill(room, passing).await,
             Self::Cached(reader) => reader.fill(room).await,
+            Self::Whole(body) => Ok(body.fill(room)),
         }
     }
 
@@ -35,7 +59,8 @@ impl ObjectBody {
     /// Returns about how many bytes it keeps in memory that [`ObjectBody::release`] would free.
     pub fn kept_bytes(&self) -> usize {
         match self {
-            Self::Direct(_) => 0,
+            // It is small, and there is no other place that it could be read from again.
+            Self::Direct(_) | Self::Whole(_) => 0,
             Self::Cached(reader) => reader.kept_bytes(),
         }
     }
@@ -44,8 +69,8 @@ impl ObjectBody {
     /// available must have been taken.
     pub fn release(&mut self) {
         match self {
-            // Its buffer is the connection's.
-            Self::Direct(_) => {}
+            // Its buffer is the connection's, or all that there is.
+            Self::Direct(_) | Self::Whole(_) => {}
             Self::Cached(reader) => reader.release(),
         }
     }
@@ -57,7 +82,7 @@ impl ObjectBody {
         match self {
             Self::Direct(download) => download.splice_to(to, room),
             // Bytes of the cache are in our memory, so there is no socket to splice from.
-            Self::Cached(_) => Ok(0),
+            Self::Cached(_) | Self::Whole(_) => Ok(0),
         }
     }
 
@@ -66,6 +91,7 @@ impl ObjectBody {
         match self {
             Self::Direct(download) => download.available(),
             Self::Cached(reader) => reader.available(),
+            Self::Whole(body) => &body.given,
         }
     }
 
@@ -75,6 +101,7 @@ impl ObjectBody {
         match self {
             Self::Direct(download) => Bytes::copy_from_slice(download.available()),
             Self::Cached(reader) => reader.to_bytes(),
+            Self::Whole(body) => body.given.clone(),
         }
     }
 
@@ -83,6 +110,7 @@ impl ObjectBody {
         match self {
             Self::Direct(download) => download.resumes(),
             Self::Cached(reader) => reader.resumes(),
+            Self::Whole(body) => body.attempt_stats.resumes.total(),
         }
     }
 
@@ -91,6 +119,7 @@ impl ObjectBody {
         match self {
             Self::Direct(download) => download.attempt_stats(),
             Self::Cached(reader) => reader.attempt_stats(),
+            Self::Whole(body) => body.attempt_stats.clone(),
         }
     }
 
@@ -99,6 +128,7 @@ impl ObjectBody {
     pub fn expected_cache_status(&self) -> Option<CacheStatus> {
         match self {
             Self::Direct(_) => None,
+            Self::Whole(body) => body.attempt_stats.cache,
             Self::Cached(reader) => Some(reader.expected_cache_status()),
         }
     }

@@ -8,6 +8,7 @@ mod bucket_health;
 pub mod cache;
 mod download;
 mod fetch;
+pub mod listing;
 mod object_metadata;
 mod plan;
 mod resume_counts;
@@ -15,7 +16,7 @@ mod resume_counts;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use body::ObjectBody;
+pub use body::{ObjectBody, WholeBody};
 pub use bucket_health::{BucketHealth, probe_bucket};
 use cache::{CacheStatus, RouteCache};
 pub use download::ResumableDownload;

@@ -111,6 +111,11 @@ impl CaptureTemplate {
     /// Renders an object key: values are percent-decoded once. Fails where a value is missing or not UTF-8, and where
     /// the key is empty, has NUL, CR or LF, or has a `.` or `..` segment.
     pub fn render_key(&self, captures: &Captures) -> Result<String, RenderError> {
+        self.render_key_or_root(captures).and_then(|key| if key.is_empty() { Err(RenderError::Empty) } else { Ok(key) })
+    }
+
+    /// As [`CaptureTemplate::render_key`], but the text may be empty: the root of the bucket.
+    pub fn render_key_or_root(&self, captures: &Captures) -> Result<String, RenderError> {
         let mut key = String::new();
         for part in &self.parts {
             match part {
@@ -122,9 +127,7 @@ impl CaptureTemplate {
                 }
             }
         }
-        if key.is_empty() {
-            Err(RenderError::Empty)
-        } else if key.contains(['\0', '\r', '\n']) {
+        if key.contains(['\0', '\r', '\n']) {
             Err(RenderError::Control)
         } else if key.split(['/', '\\']).any(|segment| segment == "." || segment == "..") {
             // Checked on the whole: two values side by side can make one that the request path didn't have. Between
@@ -218,6 +221,8 @@ mod tests {
         }
         let two = captures("/{a}/{b}", "/./.");
         assert_eq!(template("x/{a}{b}").render_key(&two), Err(RenderError::DotSegment));
+        let root = captures("/{**rest}", "/");
+        assert_eq!(template("{rest}").render_key_or_root(&root).as_deref(), Ok(""));
         assert_eq!(template("{c}").render_key(&two), Err(RenderError::Missing { name: "c".into() }));
     }
 

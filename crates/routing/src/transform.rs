@@ -14,12 +14,16 @@ use percent_encoding::percent_decode_str;
 pub use self::forwarded::{
     ForwardedHeaderAction, ForwardedTransform, NodeFormat, XForwardedActions, XForwardedTransform,
 };
+pub use self::object_headers::{
+    ObjectHeaderChange, ObjectHeaderChanges, ObjectHeaderValue, ProtectedHeader, protection,
+};
 pub use self::path_and_query::PathSegmentPrefix;
 use super::pattern::Captures;
 use super::template::CaptureTemplate;
 use http_semantics::headers::{is_plain_name, strip_hop_by_hop};
 
 mod forwarded;
+mod object_headers;
 mod path_and_query;
 
 /// One change to a request or response, by the name that YARP gives it.

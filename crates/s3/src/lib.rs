@@ -5,6 +5,7 @@ pub mod error_body;
 #[cfg(test)]
 mod fuzz;
 pub mod listing;
+pub mod page_token;
 pub mod settings;
 pub mod signed_request_cache;
 pub mod signer;

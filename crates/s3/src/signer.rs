@@ -11,6 +11,7 @@ use rusty_s3::actions::{GetObject, HeadObject, ListObjectsV2, S3Action};
 use rusty_s3::{Bucket, Credentials, UrlStyle};
 use url::Url;
 
+use crate::page_token::PageTokenCipher;
 use crate::settings::{SecretSource, StoreEndpoint, StoreSettings};
 use crate::signed_request_cache::{SignatureRenewal, SignedRequest, SignedRequestCache, UnsignedRequest};
 use crate::upload;
@@ -160,6 +161,34 @@ impl Signer {
         Ok(action.sign_with_time(self.settings.presign_expiry, &time))
     }
 
+    /// Returns the signed head of a request for a page of the listing of one folder, with at most `most` entries: `prefix` is empty or
+    /// ends with a slash. The caller ends it, after headers of its own. Fails as [`Signer::sign`] does.
+    pub fn sign_folder_listing(
+        &self,
+        bucket: &str,
+        prefix: &str,
+        from: Option<&str>,
+        most: u16,
+    ) -> Result<Vec<u8>, SignError> {
+        let (bucket, time) = (self.bucket(bucket)?, self.store_time(self.clock.unix())?);
+        let credentials = self.credentials.load();
+        let mut action = ListObjectsV2::new(&bucket, Some(&**credentials));
+        action.with_delimiter("/");
+        action.with_max_keys(most.into());
+        if !prefix.is_empty() {
+            action.with_prefix(prefix);
+        }
+        if let Some(from) = from {
+            action.with_continuation_token(from);
+        }
+        Ok(request_head("GET", &action.sign_with_time(self.settings.presign_expiry, &time)))
+    }
+
+    /// Returns the cipher of continuation tokens that clients get, the same on all nodes.
+    pub fn page_tokens(&self) -> PageTokenCipher {
+        PageTokenCipher::new(self.credentials.load().secret())
+    }
+
     /// Returns a signed request for a step of storing the object `key`. Fails as [`Signer::sign`] does.
     pub fn sign_upload(
         &self,
@@ -209,11 +238,10 @@ impl Signer {
             GetObject::new(&bucket, Some(&**credentials), object.key).sign_with_time(expiry, &time)
         };
         let method = if object.head { "HEAD" } else { "GET" };
-        let query = url.query().unwrap_or_default();
         // Formatted once: a cached request is written to the socket as it is.
-        let head = format!("{method} {}?{query} HTTP/1.1\r\nHost: {}\r\n", url.path(), authority(&url));
+        let head = request_head(method, &url);
         let stale_from = now + expiry.saturating_sub(EXPIRY_MARGIN).as_secs();
-        Ok(SignedRequest { head: head.into_bytes().into_boxed_slice(), stale_from, generation, renewal })
+        Ok(SignedRequest { head: head.into_boxed_slice(), stale_from, generation, renewal })
     }
 
     /// Drops the cached request for `object`, after the store refused it.
@@ -274,6 +302,11 @@ impl Signer {
         self.generation.fetch_add(1, Ordering::AcqRel);
         self.cache.clear();
     }
+}
+
+fn request_head(method: &str, url: &Url) -> Vec<u8> {
+    let query = url.query().unwrap_or_default();
+    format!("{method} {}?{query} HTTP/1.1\r\nHost: {}\r\n", url.path(), authority(url)).into_bytes()
 }
 
 /// Returns host and port as the `Host` header names them (RFC 9110 §7.2): the port only where it is not the scheme's

@@ -10,8 +10,6 @@ use super::document::quoted;
 use crate::config::report::{ConfigProblem, ProblemReport};
 
 const LATER: &str = "refused: not in this version";
-const LISTING: &str = "refused: there are no directory listings";
-const DENIED: &str = "without a counterpart: that a store denies is never kept";
 const TRUST: &str = "without a counterpart: the system's certificates are trusted";
 
 /// Every setting of the gateway, and what takes its place here; `docs/migrations/nginx.md` has the same table. A value that is
@@ -37,7 +35,7 @@ pub const SETTINGS: &[(&str, &str)] = &[
     ("PROXY_CACHE_SLICE_SIZE", "`Cache.SliceSize`, 16 KiB to 4 MiB"),
     ("PROXY_CACHE_VALID_OK", "`Policies.OutputCache.<name>.Ttl`"),
     ("PROXY_CACHE_VALID_NOTFOUND", "`Policies.OutputCache.<name>.NegativeTtl`, a minute at most"),
-    ("PROXY_CACHE_VALID_FORBIDDEN", DENIED),
+    ("PROXY_CACHE_VALID_FORBIDDEN", "`Policies.OutputCache.<name>.DeniedTtl`, a minute at most"),
     ("PROXY_CACHE_INACTIVE", "without a counterpart: what is asked for least makes room"),
     ("PROXY_CACHE_USE_STALE", "`Policies.OutputCache.<name>.StaleIfError`; `off` is `0s`"),
     ("PROXY_CACHE_BYPASS_NO_CACHE", "refused: a client cannot make the store work"),
@@ -46,11 +44,14 @@ pub const SETTINGS: &[(&str, &str)] = &[
     ("CORS_ALLOW_PRIVATE_NETWORK_ACCESS", "refused: browsers have given it up"),
     ("STRIP_LEADING_DIRECTORY_PATH", "the beginning of `Match.Path`"),
     ("PREFIX_LEADING_DIRECTORY_PATH", "the beginning of `Key`"),
-    ("PROVIDE_INDEX_PAGE", "a route for `/` alone; paths that end with a slash are refused otherwise"),
-    ("APPEND_SLASH_FOR_POSSIBLE_DIRECTORY", "refused: there are no redirects to a slash"),
-    ("ALLOW_DIRECTORY_LIST", LISTING),
-    ("DIRECTORY_LISTING_PATH_PREFIX", LISTING),
-    ("FOUR_O_FOUR_ON_EMPTY_BUCKET", LISTING),
+    ("PROVIDE_INDEX_PAGE", "`IndexDocument: index.html` of `PresignedUrl`"),
+    (
+        "APPEND_SLASH_FOR_POSSIBLE_DIRECTORY",
+        "`IndexDocument` or `DirectoryListing`: a folder is redirected to its slash",
+    ),
+    ("ALLOW_DIRECTORY_LIST", "`DirectoryListing: true` of `PresignedUrl`"),
+    ("DIRECTORY_LISTING_PATH_PREFIX", "without a counterpart: links of a listing are relative"),
+    ("FOUR_O_FOUR_ON_EMPTY_BUCKET", "refused: an empty bucket is an empty list"),
     ("HEADER_PREFIXES_TO_STRIP", "without a counterpart: of the store's headers only those of the object pass"),
     ("HEADER_PREFIXES_ALLOWED", "refused: of the store's headers only those of the object pass"),
     ("DNS_RESOLVERS", "without a counterpart: the system's resolver is asked"),
@@ -116,7 +117,9 @@ impl GatewaySettings {
             let is_partly = match (name.as_str(), value.as_str()) {
                 ("S3_SERVICE", value) => value == "s3express",
                 ("AWS_SIGS_VERSION", value) => value == "2",
-                ("PROVIDE_INDEX_PAGE", _) => self.is_on(name),
+                ("APPEND_SLASH_FOR_POSSIBLE_DIRECTORY", _) => {
+                    self.is_on(name) && !self.is_on("PROVIDE_INDEX_PAGE") && !self.is_on("ALLOW_DIRECTORY_LIST")
+                }
                 _ => false,
             };
             let is_refused = ours.starts_with("refused") || ours.starts_with("without");
@@ -143,11 +146,7 @@ impl GatewaySettings {
         let strip = folder(self.get("STRIP_LEADING_DIRECTORY_PATH"));
         let prefix = folder(self.get("PREFIX_LEADING_DIRECTORY_PATH"));
         let key = format!("{prefix}/{{**key}}").trim_start_matches('/').to_owned();
-        self.write_route(out, "objects", &format!("{strip}/{{**key}}"), &bucket, &key);
-        if self.is_on("PROVIDE_INDEX_PAGE") {
-            let key = format!("{prefix}/index.html").trim_start_matches('/').to_owned();
-            self.write_route(out, "index", &format!("{strip}/"), &bucket, &key);
-        }
+        self.write_route(out, &format!("{strip}/{{**key}}"), &bucket, &key);
     }
 
     fn listener(&self) -> &'static str {
@@ -186,13 +185,15 @@ impl GatewaySettings {
         }
         let ttl = self.get("PROXY_CACHE_VALID_OK").and_then(time).unwrap_or(Duration::from_secs(3600));
         let negative = self.get("PROXY_CACHE_VALID_NOTFOUND").and_then(time).unwrap_or(Duration::from_secs(60));
+        let denied = self.get("PROXY_CACHE_VALID_FORBIDDEN").and_then(time).unwrap_or(Duration::from_secs(30));
         let stale = if self.get("PROXY_CACHE_USE_STALE") == Some("off") { "0s" } else { "1d" };
         let _ = write!(
             out,
             "Policies:\n  OutputCache:\n    objects:\n      Ttl: {}s  # PROXY_CACHE_VALID_OK\n      NegativeTtl: {}s  # \
-             PROXY_CACHE_VALID_NOTFOUND\n      StaleIfError: {stale}  # PROXY_CACHE_USE_STALE\n",
+             PROXY_CACHE_VALID_NOTFOUND\n      DeniedTtl: {}s  # PROXY_CACHE_VALID_FORBIDDEN\n      StaleIfError: {stale}  # PROXY_CACHE_USE_STALE\n",
             ttl.as_secs(),
             negative.as_secs().min(60),
+            denied.as_secs().min(60),
         );
         if self.is_on("CORS_ENABLED") {
             let origin = quoted(self.get("CORS_ALLOWED_ORIGIN").unwrap_or("*").trim_end_matches('/'));
@@ -203,13 +204,15 @@ impl GatewaySettings {
         }
     }
 
-    fn write_route(&self, out: &mut String, id: &str, path: &str, bucket: &str, key: &str) {
+    fn write_route(&self, out: &mut String, path: &str, bucket: &str, key: &str) {
+        let index = if self.is_on("PROVIDE_INDEX_PAGE") { ", IndexDocument: index.html" } else { "" };
+        let listing = if self.is_on("ALLOW_DIRECTORY_LIST") { ", DirectoryListing: true" } else { "" };
         let cors = if self.is_on("CORS_ENABLED") { "      CorsPolicy: pages  # CORS_ENABLED\n" } else { "" };
         let _ = write!(
             out,
-            "    {id}:\n      Match: {{ Path: {}, Methods: [GET] }}  # HEAD too\n      AuthorizationPolicy: Anonymous  # the gateway asks \
+            "    objects:\n      Match: {{ Path: {}, Methods: [GET] }}  # HEAD too\n      AuthorizationPolicy: Anonymous  # the gateway asks \
              nobody who they are\n      OutputCachePolicy: objects\n{cors}      Transforms:\n        - PresignedUrl: {{ Store: s3, Bucket: \
-             {bucket}, Key: {} }}\n",
+             {bucket}, Key: {}{index}{listing} }}\n",
             quoted(path),
             quoted(key),
         );

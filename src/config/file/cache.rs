@@ -43,4 +43,7 @@ pub struct OutputCachePolicy {
     pub stale_if_error: Option<TimeSpan>,
     /// How long the store's "no such object" is believed, at most `1m`. Default: `2s`.
     pub negative_ttl: Option<TimeSpan>,
+    /// How long it is believed that the store denies an object, at most `1m`: for stores that say so of what is not there. Default: `0s`, not
+    /// at all.
+    pub denied_ttl: Option<TimeSpan>,
 }

@@ -65,7 +65,7 @@ pub use share::Recording;
 pub use share::Share;
 pub use state::{Database, State};
 pub use store::{Credentials, Store};
-pub use transform::{ForwardedAction, PresignedUrl, Transform, When};
+pub use transform::{ContentCoding, ErrorAnswer, ForwardedAction, PresignedUrl, Transform, When};
 pub use vod::{Vod, VodGrant, VodSubscription};
 
 /// A map that keeps the names of its entries.

@@ -3,7 +3,8 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::config::value::ConfigFlag;
+use super::NamedEntries;
+use crate::config::value::{ConfigFlag, ConfigText, TimeSpan};
 
 /// One transform: the key that names it, and the keys that belong to it. YARP's names.
 #[derive(Default, Deserialize, JsonSchema)]
@@ -100,7 +101,7 @@ pub struct PresignedUrl {
     /// A name in `ObjectStores`.
     pub store: Option<String>,
     /// The bucket. May be `env:NAME`.
-    pub bucket: Option<crate::config::value::ConfigText>,
+    pub bucket: Option<ConfigText>,
     /// The object's key, with the path's captured values: `{**rest}`, `tracks/{id}.mp3`.
     pub key: Option<String>,
     /// In place of `Store`, `Bucket` and `Key`: the id of a track in the catalogue, which says where its object is: `{id}`.
@@ -108,6 +109,50 @@ pub struct PresignedUrl {
     pub track: Option<String>,
     /// `Content-Type` of every object of this route. Default: the store's, else by the key's ending.
     pub content_type: Option<String>,
+    /// Whether browsers store the object under the file name of its key (`Content-Disposition: attachment`) in place of showing it.
+    /// Default: `false`.
+    pub download: Option<ConfigFlag>,
+    /// Name of the object that answers for a folder, a path that ends with a slash: `index.html`. A folder without its slash is
+    /// redirected to it. Default: none.
+    pub index_document: Option<String>,
+    /// Whether a path that ends with a slash is answered with the names in that folder, as HTML or JSON, where there is no index
+    /// document. Who may ask for the objects may see their names. Default: `false`.
+    pub directory_listing: Option<ConfigFlag>,
+    /// Codings of objects that lie beside others under the same key and `.br`, `.zst` or `.gz`, and are sent in their place to who takes
+    /// them: `[br, zstd, gzip]`. Default: none.
+    #[serde(default)]
+    pub precompressed: Vec<ContentCoding>,
+    /// Codings in which texts of 256 bytes to 1 MiB are sent, compressed for each request: `[zstd, br, gzip]`. Default: none.
+    #[serde(default)]
+    pub compression: Vec<ContentCoding>,
+    /// Pages and cache times of errors, by their status: `404: { Key: errors/404.html, CacheFor: 30s }`.
+    #[serde(default)]
+    pub errors: NamedEntries<ErrorAnswer>,
+}
+
+/// What is answered to an error of one status. One of `Key` and `File` at most.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "PascalCase")]
+pub struct ErrorAnswer {
+    /// Key of the object that is sent as the body, of 256 KiB at most; for 403, 404 and 410.
+    pub key: Option<String>,
+    /// A file that is sent as the body, `.html`, `.txt` or `.json`, of 64 KiB at most; read when the configuration is loaded. May be
+    /// `env:NAME`.
+    pub file: Option<ConfigText>,
+    /// How long caches keep the error, at most `1d`; for 403, 404 and 410. Default: not at all.
+    pub cache_for: Option<TimeSpan>,
+}
+
+/// A content coding.
+#[derive(Clone, Copy, Deserialize, JsonSchema, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum ContentCoding {
+    /// Brotli.
+    Br,
+    /// Zstandard.
+    Zstd,
+    /// gzip.
+    Gzip,
 }
 
 /// What becomes of a forwarded header.

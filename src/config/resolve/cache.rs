@@ -54,12 +54,14 @@ fn policy(at: &ConfigLocation<'_>, name: &str, raw: &file::OutputCachePolicy) ->
     let meanwhile = span("StaleWhileRevalidate", raw.stale_while_revalidate, default.stale_while_revalidate, year);
     let on_error = span("StaleIfError", raw.stale_if_error, default.stale_if_error, year);
     let negative = span("NegativeTtl", raw.negative_ttl, default.negative_ttl, Duration::from_secs(60));
+    let denied = span("DeniedTtl", raw.denied_ttl, default.denied_ttl, Duration::from_secs(60));
     Some(CachePolicy {
         ttl: ttl?,
         honour_cache_control: raw.honour_cache_control,
         stale_while_revalidate: meanwhile?,
         stale_if_error: on_error?,
         negative_ttl: negative?,
+        denied_ttl: denied?,
     })
 }
 

@@ -147,8 +147,10 @@ fn film_route(
         store: scope.stores.get(&settings.store).cloned()?,
         bucket: Arc::clone(&settings.bucket),
         key: key.expect("the prefix is segments without braces"),
+        index: None,
+        lists_folders: false,
         cluster: None,
-        response: ObjectResponseSettings { content_type: None, cache: cache? },
+        response: ObjectResponseSettings { cache: cache?, ..ObjectResponseSettings::default() },
     };
     Some(RouteSettings {
         id: id.into(),

@@ -4,23 +4,18 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::HeaderValue;
-
 use super::policy::ResolvedPolicies;
 use super::route_match::matches;
-use super::{ConfigLocation, cache, limit, listener, transform};
-use crate::config::file::{self, ConfigFile, NamedEntries, PresignedUrl};
+use super::{ConfigLocation, cache, limit, listener, object_route, transform};
+use crate::config::file::{self, ConfigFile, NamedEntries};
 use crate::config::report::ConfigProblem;
 use crate::config::value::ByteSize;
 use crate::proxy::settings::{
-    AuthorizationSettings, ClusterRouteSettings, HandlerSettings, ObjectResponseSettings, ObjectSettings,
-    RouteSettings, TrackSettings, UpstreamTimeouts,
+    AuthorizationSettings, ClusterRouteSettings, HandlerSettings, RouteSettings, UpstreamTimeouts,
 };
 use http_semantics::cors;
-use object_engine::cache::CachePolicy;
 use routing::pattern::PathPattern;
 use routing::table::{RouteEntry, RouteTable};
-use routing::template::CaptureTemplate;
 use s3::settings::StoreSettings;
 use server_kit::auth::claims_policy::ClaimsPolicy;
 use server_kit::limit::settings::RateLimitPolicy;
@@ -97,7 +92,7 @@ fn route(
     let cluster = cluster(at, raw, scope);
     let cache = cache::of_route(at, raw, signed, &scope.policies.output_cache);
     let handler = match signed {
-        true => object_handler(at, raw, captured, cluster, cache.flatten(), scope),
+        true => object_route::handler(at, raw, captured, cluster, cache.flatten(), scope),
         false => cluster_handler(at, raw, captured, cluster).map(HandlerSettings::Cluster),
     };
     let authorization = authorization(at, raw, captured, scope);
@@ -149,105 +144,6 @@ fn cluster_handler(
         at.report(problem.expected("`ClusterId`, or a transform `PresignedUrl` for an object of a store"));
     }
     Some(ClusterRouteSettings { cluster: cluster??, transforms: transforms? })
-}
-
-/// Resolves the handler of a route with `PresignedUrl`.
-fn object_handler(
-    at: &ConfigLocation<'_>,
-    raw: &file::Route,
-    captured: Option<&[&str]>,
-    cluster: Option<Option<Arc<ClusterSettings>>>,
-    cache: Option<CachePolicy>,
-    scope: &RouteScope<'_>,
-) -> Option<HandlerSettings> {
-    let transforms = at.key("Transforms");
-    let presigned = |(number, raw): (usize, &file::Transform)| raw.presigned_url.is_some().then_some(number);
-    let mut numbers = raw.transforms.iter().enumerate().filter_map(presigned);
-    let number = numbers.next()?;
-    if let Some(second) = numbers.next() {
-        transforms.item(second).report(ConfigProblem::new("a route has one object").help("keep one `PresignedUrl`"));
-    }
-    let others = transforms.each(&raw.transforms, |at, raw| transform::beside_presigned_url(at, raw, captured));
-    let presigned = raw.transforms[number].presigned_url.as_ref()?;
-    let at = transforms.item(number).key("PresignedUrl");
-    let content_type = content_type(&at, presigned);
-    let response = || Some(ObjectResponseSettings { content_type: content_type?, cache });
-    let handler = match &presigned.track {
-        Some(track) => {
-            let track_id = track_id(&at, presigned, track, captured);
-            if raw.cluster_id.is_some() {
-                let problem =
-                    ConfigProblem::new("the tracks of a catalogue may lie in any store, not behind one cluster");
-                at.key("Track").report(problem.help("remove `ClusterId`"));
-            }
-            track_id
-                .and_then(|track_id| Some(HandlerSettings::Track(TrackSettings { track_id, response: response()? })))
-        }
-        None => object(&at, presigned, captured, scope).and_then(|(store, bucket, key)| {
-            let (cluster, response) = (cluster?, response()?);
-            Some(HandlerSettings::Object(ObjectSettings { store, bucket, key, cluster, response }))
-        }),
-    };
-    others.and(handler)
-}
-
-/// Parses the `Content-Type` of the objects; `Some(None)` is the store's.
-fn content_type(at: &ConfigLocation<'_>, raw: &PresignedUrl) -> Option<Option<HeaderValue>> {
-    let Some(text) = raw.content_type.as_deref() else { return Some(None) };
-    let value = HeaderValue::from_str(text).ok().filter(|_| text.contains('/'));
-    if value.is_none() {
-        let problem = ConfigProblem::new(format!("`{text}` cannot be read"));
-        at.key("ContentType").report(problem.expected("a media type such as audio/mpeg"));
-    }
-    value.map(Some)
-}
-
-fn track_id(
-    at: &ConfigLocation<'_>,
-    raw: &PresignedUrl,
-    track: &str,
-    captured: Option<&[&str]>,
-) -> Option<CaptureTemplate> {
-    let at = at.key("Track");
-    if raw.store.is_some() || raw.bucket.is_some() || raw.key.is_some() {
-        let problem = ConfigProblem::new("the catalogue says where a track's object is");
-        at.report(problem.help("remove `Store`, `Bucket` and `Key`, or remove `Track`"));
-    }
-    if at.root("Database").node().is_none() {
-        let problem = ConfigProblem::new("the catalogue is in the database, and there is none");
-        at.report(problem.help("configure `Database`, or give `Store`, `Bucket` and `Key`"));
-    }
-    template(&at, track, captured)
-}
-
-/// Resolves store, bucket and key.
-fn object(
-    at: &ConfigLocation<'_>,
-    raw: &PresignedUrl,
-    captured: Option<&[&str]>,
-    scope: &RouteScope<'_>,
-) -> Option<(Arc<StoreSettings>, Arc<str>, CaptureTemplate)> {
-    let (Some(store), Some(bucket), Some(key)) = (&raw.store, &raw.bucket, &raw.key) else {
-        let problem = ConfigProblem::new("nothing says which object");
-        at.report(problem.expected("`Store`, `Bucket` and `Key`; or `Track`, for a track of the catalogue"));
-        return None;
-    };
-    let known = at.key("Store").known(store, &at.root("ObjectStores"), &[]);
-    // AWS, "General purpose buckets naming rules"; MinIO takes the same.
-    let bucket = at
-        .key("Bucket")
-        .parse(bucket, "3 to 63 of a-z, 0-9, `-` and `.`", |text| s3::is_bucket_name(text).then(|| text.into()));
-    let key = template(&at.key("Key"), key, captured);
-    let store = scope.stores.get(store.as_str()).filter(|_| known);
-    Some((Arc::clone(store?), bucket?, key?))
-}
-
-/// Parses a template, all of whose names the route's path captures.
-fn template(at: &ConfigLocation<'_>, text: &str, captured: Option<&[&str]>) -> Option<CaptureTemplate> {
-    let template =
-        CaptureTemplate::parse(text).map_err(|error| at.report(ConfigProblem::new(error.to_string()))).ok()?;
-    let good = template.names().all(|name| transform::is_captured(at, name, captured));
-    good.then_some(template)
 }
 
 fn authorization(

@@ -53,32 +53,6 @@ pub fn transform(at: &ConfigLocation<'_>, raw: &file::Transform, captured: Optio
         .or_else(|| trailers(at, raw))?
 }
 
-/// Checks a transform of an object route besides `PresignedUrl`: only those that change nothing are accepted.
-pub fn beside_presigned_url(at: &ConfigLocation<'_>, raw: &file::Transform, captured: Option<&[&str]>) -> Option<()> {
-    let kind = kind(at)?;
-    let host = raw.request_header.as_ref().is_some_and(|name| name.eq_ignore_ascii_case("Host"));
-    match kind {
-        "PresignedUrl" => Some(()),
-        // A configuration of YARP has them for its own destination; the object's key is decided elsewhere.
-        "PathRemovePrefix" | "PathPattern" => transform(at, raw, captured).map(drop),
-        "RequestHeader" if host => Some(()),
-        _ => {
-            let why = match kind {
-                kind if kind.starts_with("Path") => "the `Key` of `PresignedUrl` alone decides the object",
-                kind if kind.starts_with("Query") => "the query of a signed request cannot be changed",
-                kind if kind.starts_with("Response") => {
-                    "what the player gets from an object route is not the store's to say"
-                }
-                "HttpMethodChange" => "an object is read with GET and HEAD",
-                _ => "a store is told nothing of the client's request",
-            };
-            let problem = ConfigProblem::new(format!("`{kind}` has no place beside `PresignedUrl`: {why}"));
-            at.key(kind).report(problem.expected("`PathRemovePrefix`, `PathPattern` or `RequestHeader: Host` at most"));
-            None
-        }
-    }
-}
-
 /// Returns true if the path captures `name`, or if the captures are unknown; otherwise reports it.
 pub fn is_captured(at: &ConfigLocation<'_>, name: &str, captured: Option<&[&str]>) -> bool {
     let Some(names) = captured.filter(|names| !names.contains(&name)) else { return true };
@@ -91,7 +65,7 @@ pub fn is_captured(at: &ConfigLocation<'_>, name: &str, captured: Option<&[&str]
 }
 
 /// Returns the key that names the transform.
-fn kind(at: &ConfigLocation<'_>) -> Option<&'static str> {
+pub fn kind(at: &ConfigLocation<'_>) -> Option<&'static str> {
     let members = at.node()?.members();
     let keys: Vec<&str> = members
         .iter()

@@ -141,6 +141,7 @@ CORS_ALLOWED_ORIGIN=https://app.example/
 STRIP_LEADING_DIRECTORY_PATH=/music
 PREFIX_LEADING_DIRECTORY_PATH=/published
 PROVIDE_INDEX_PAGE=1
+APPEND_SLASH_FOR_POSSIBLE_DIRECTORY=true
 ALLOW_DIRECTORY_LIST=true
 DEBUG=true
 IPV6_ENABLED=true
@@ -163,12 +164,14 @@ fn the_settings_of_nginx_s3_gateway_become_a_configuration_that_loads() {
     assert_eq!(&*object.bucket, "songs");
     assert!(made.yaml.contains("Key: \"published/{**key}\""), "{}", made.yaml);
     let policy = object.response.cache.expect("it is cached");
-    assert_eq!([policy.ttl, policy.negative_ttl, policy.stale_if_error].map(|time| time.as_secs()), [7200, 60, 0]);
+    let times = [policy.ttl, policy.negative_ttl, policy.denied_ttl, policy.stale_if_error];
+    assert_eq!(times.map(|time| time.as_secs()), [7200, 60, 30, 0]);
     assert!(route.cors.is_some());
-    assert_eq!(&*super::route(&settings, "/music/").id, "index");
+    assert_eq!((object.index.as_deref(), object.lists_folders), (Some("index.html"), true));
+    assert_eq!(&*super::route(&settings, "/music/").id, "objects");
     assert_eq!(settings.cache.slice_size, 1 << 20);
     let named: Vec<&str> = made.refused.iter().filter_map(|line| line.split(':').next()).collect();
-    assert_eq!(named, ["ALLOW_DIRECTORY_LIST", "PROVIDE_INDEX_PAGE", "PROXY_CACHE_VALID_FORBIDDEN", "SOMETHING_ELSE"]);
+    assert_eq!(named, ["SOMETHING_ELSE"]);
 }
 
 #[test]
@@ -190,4 +193,7 @@ fn the_table_of_the_documentation_has_every_setting_of_the_gateway() {
     for (name, ours) in SETTINGS {
         assert!(page.contains(&format!("| `{name}` | {ours} |\n")), "docs/migrations/nginx.md: | `{name}` | {ours} |");
     }
+    let table = page.split_once("| nginx-s3-gateway | here |").map(|(_, rest)| rest).expect("the table");
+    let rows = table.lines().skip(2).take_while(|line| line.starts_with("| `"));
+    assert_eq!(rows.count(), SETTINGS.len(), "docs/migrations/nginx.md has a row that the conversion does not know");
 }

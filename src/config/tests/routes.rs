@@ -46,6 +46,7 @@ fn a_route_is_cached_by_the_policy_that_it_names() {
         stale_while_revalidate: Duration::from_secs(10),
         stale_if_error: Duration::from_secs(86_400),
         negative_ttl: Duration::from_secs(2),
+        denied_ttl: Duration::ZERO,
     };
     let songs = object_engine::cache::CachePolicy {
         ttl: Duration::from_secs(60),

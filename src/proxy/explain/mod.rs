@@ -248,6 +248,9 @@ fn rules(route: &Route) -> Vec<(&'static str, String)> {
     if let Some(most) = policies.max_request_body {
         rules.push(("MaxRequestBodySize", format!("{most} bytes")));
     }
+    for name in route.response_headers.names() {
+        rules.push(("ResponseHeader", name.to_string()));
+    }
     if let Some(hide) = policies.hide_existence {
         rules.push(("HideExistence", hide.to_string()));
     }

@@ -67,14 +67,14 @@ impl FilmRoutes {
         mut object_route: impl FnMut(&RouteSettings) -> Result<Route, E>,
     ) -> Result<Self, E> {
         let mut route = |route: &RouteSettings| {
-            let Route { id, policies, handler } = object_route(route)?;
+            let Route { id, policies, response_headers, codings, error_answers, handler } = object_route(route)?;
             let handler = match handler {
                 RouteHandler::Object(objects) => {
                     RouteHandler::Film(Box::new(FilmHandler::new(objects.origin, settings)))
                 }
                 other => other,
             };
-            Ok(Arc::new(Route { id, policies, handler }))
+            Ok(Arc::new(Route { id, policies, response_headers, codings, error_answers, handler }))
         };
         let (films, keys) = (route(&settings.films)?, route(&settings.keys)?);
         let pattern = PathPattern::parse(PATTERN).expect("it is a pattern");

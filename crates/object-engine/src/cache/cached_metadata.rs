@@ -158,14 +158,15 @@ impl NegativeEntry {
     }
 }
 
-/// Reason for which an object is not cached. Never a denial: that may concern one moment or one signature, and says
-/// nothing of the object.
+/// Reason for which an object is not cached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NegativeReason {
     /// The store has no such object.
     Absent,
     /// The object was deleted.
     Gone,
+    /// The store denies access to it, and the policy wants that remembered.
+    Denied,
     /// The object cannot or must not be cached.
     Uncacheable,
 }

@@ -199,8 +199,11 @@ fn remember_failure(
         Err(ObjectError::NotFound) => (NegativeReason::Absent, policy.negative_ttl),
         Err(ObjectError::Gone) => (NegativeReason::Gone, policy.negative_ttl),
         // A denial ends the use of what is cached, but does not say that there is no object: the next request asks the
-        // store.
-        Err(ObjectError::Denied { .. }) => return cache.slice_store.load().forget_metadata(&topic.object),
+        // store, unless the policy says otherwise.
+        Err(ObjectError::Denied { .. }) if policy.denied_ttl.is_zero() => {
+            return cache.slice_store.load().forget_metadata(&topic.object);
+        }
+        Err(ObjectError::Denied { .. }) => (NegativeReason::Denied, policy.denied_ttl),
         // Other failures say nothing about the object.
         Err(_) => return,
     };

@@ -78,7 +78,11 @@ async fn look_up(
             Some(NegativeEntry { finding: NegativeReason::Uncacheable, .. }) => return Ok(None),
             Some(NegativeEntry { finding, .. }) => {
                 tally.cache = Some(CacheStatus::Negative);
-                return Err(if finding == NegativeReason::Gone { ObjectError::Gone } else { ObjectError::NotFound });
+                return Err(match finding {
+                    NegativeReason::Gone => ObjectError::Gone,
+                    NegativeReason::Denied => ObjectError::Denied { hidden: !origin.reveal_denied },
+                    NegativeReason::Absent | NegativeReason::Uncacheable => ObjectError::NotFound,
+                });
             }
             None => found = cache.slice_store.load_full().metadata(&topic.object).await.filter(since),
         }

@@ -44,6 +44,8 @@ pub struct CachePolicy {
     pub stale_if_error: Duration,
     /// Time for which "no such object" is remembered.
     pub negative_ttl: Duration,
+    /// Time for which a denial of the store is remembered; zero: it is not.
+    pub denied_ttl: Duration,
 }
 
 impl Default for CachePolicy {
@@ -56,6 +58,8 @@ impl Default for CachePolicy {
             stale_while_revalidate: Duration::from_secs(10),
             stale_if_error: Duration::from_secs(86_400),
             negative_ttl: Duration::from_secs(2),
+            // A denial may concern one moment, and says nothing of the object.
+            denied_ttl: Duration::ZERO,
         }
     }
 }
