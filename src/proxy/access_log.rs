@@ -142,10 +142,10 @@ pub fn record(
     log_access(line, status, sent, ctx);
 }
 
-/// Keeps a failure for the operator; those that leave are none.
+/// Keeps a failure for the operator. Clients that leave are none, nor is what the operator has ended.
 fn remember_failure(ctx: &RequestContext, failure: &ProxyFailure) {
     let process = &ctx.runtime.process;
-    if failure.status().as_u16() != 499 {
+    if failure.status().as_u16() != 499 && !matches!(failure, ProxyFailure::StreamEnded) {
         process.recent_failures.record(FailureRecord {
             at: process.clock.unix_millis(),
             code: failure.error_code(),

@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
-use std::ops::Bound;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -97,16 +96,22 @@ impl LiveStream {
 
     fn end(&self) {
         self.is_ended.store(true, Ordering::Release);
-        if let Some(waker) = self.waker.lock().take() {
+        let waker = self.waker.lock().take();
+        if let Some(waker) = waker {
             waker.wake();
         }
     }
 }
 
+/// Answers of a part of the list, by their places. A cache line of its own, so that two locks do not share one.
+#[derive(Debug, Default)]
+#[repr(align(64))]
+struct Shard(Mutex<BTreeMap<u64, Arc<LiveStream>>>);
+
 /// List of the answers whose bodies are being sent.
 #[derive(Debug, Default)]
 pub struct LiveStreams {
-    shards: [Mutex<BTreeMap<u64, Arc<LiveStream>>>; SHARDS as usize],
+    shards: [Shard; SHARDS as usize],
     next: AtomicU64,
     /// Keyed anew in each process, so that nobody can be found by trying names.
     users: RandomState,
@@ -120,6 +125,9 @@ impl LiveStreams {
 
     /// Registers an answer until the guard is dropped.
     pub fn register(self: &Arc<Self>, facts: StreamFacts) -> LiveStreamGuard {
+        let shard = self.shard(facts.request_id);
+        let mut streams = shard.lock();
+        // Under the lock, so that a page behind which it belongs cannot have been made meanwhile.
         let sequence = self.next.fetch_add(1, Ordering::Relaxed);
         let stream = Arc::new(LiveStream {
             facts,
@@ -129,22 +137,24 @@ impl LiveStreams {
             is_ended: AtomicBool::new(false),
             waker: Mutex::new(None),
         });
-        self.shard(sequence).lock().insert(sequence, Arc::clone(&stream));
+        streams.insert(sequence, Arc::clone(&stream));
+        drop(streams);
         LiveStreamGuard { stream, list: Arc::clone(self) }
     }
 
     /// Returns the number of answers.
     pub fn count(&self) -> usize {
-        self.shards.iter().map(|shard| shard.lock().len()).sum()
+        self.shards.iter().map(|shard| shard.0.lock().len()).sum()
     }
 
     /// Returns up to `limit` answers behind the place `after`, the oldest first.
     pub fn list(&self, after: Option<u64>, limit: usize) -> Vec<Arc<LiveStream>> {
-        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let from = after.map_or(0, |after| after.saturating_add(1));
+        // Those that come meanwhile are of a later page: one that was missed in a shard already would be skipped.
+        let to = self.next.load(Ordering::Relaxed).max(from);
         let mut found: Vec<Arc<LiveStream>> = Vec::new();
         for shard in &self.shards {
-            found
-                .extend(shard.lock().range((from, Bound::Unbounded)).take(limit).map(|(_, stream)| Arc::clone(stream)));
+            found.extend(shard.0.lock().range(from..to).take(limit).map(|(_, stream)| Arc::clone(stream)));
         }
         found.sort_unstable_by_key(|stream| stream.sequence);
         found.truncate(limit);
@@ -153,18 +163,16 @@ impl LiveStreams {
 
     /// Ends the answer to the request of this id; returns false where it is not being sent.
     pub fn end(&self, request_id: u64) -> bool {
-        let found = self.shards.iter().find_map(|shard| {
-            let shard = shard.lock();
-            shard.values().find(|stream| stream.facts.request_id == request_id).cloned()
-        });
+        let is_it = |stream: &&Arc<LiveStream>| stream.facts.request_id == request_id;
+        let found = self.shard(request_id).lock().values().find(is_it).cloned();
         if let Some(stream) = &found {
             stream.end();
         }
         found.is_some()
     }
 
-    fn shard(&self, sequence: u64) -> &Mutex<BTreeMap<u64, Arc<LiveStream>>> {
-        &self.shards[(sequence % SHARDS) as usize]
+    fn shard(&self, request_id: u64) -> &Mutex<BTreeMap<u64, Arc<LiveStream>>> {
+        &self.shards[(request_id % SHARDS) as usize].0
     }
 }
 
@@ -194,9 +202,9 @@ impl LiveStreamGuard {
 
 impl Drop for LiveStreamGuard {
     fn drop(&mut self) {
-        let sequence = self.stream.sequence;
+        let LiveStream { sequence, facts, .. } = &*self.stream;
         // Freed once the lock is released.
-        let _freed = self.list.shard(sequence).lock().remove(&sequence);
+        let _freed = self.list.shard(facts.request_id).lock().remove(sequence);
     }
 }
 

@@ -56,6 +56,8 @@ pub async fn serve(
             if !relay.upload.is_over() {
                 downstream.close_after();
             }
+            // There is nothing left of it that could be ended.
+            ctx.live_stream = None;
             let transforms = if is_over { &[][..] } else { forwarding.handler.transforms.as_slice() };
             downstream.end(apply_trailers(transforms, parts.status, relay.trailers)).await?;
             if !relay.upload.is_over() {

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http::{StatusCode, header};
+use http::{HeaderMap, StatusCode, header};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf, copy, split};
 
@@ -40,7 +40,6 @@ pub async fn serve(
     answer::write_session(downstream, ctx, forwarding, session.as_deref(), &mut headers);
     headers.remove(header::CONTENT_LENGTH);
     headers.insert(header::UPGRADE, protocol);
-    live_stream::register(downstream, ctx, StatusCode::SWITCHING_PROTOCOLS, &headers);
     respond::head(downstream, ctx, StatusCode::SWITCHING_PROTOCOLS, headers, false).await?;
     downstream.flush().await?;
     let Ok(upstream) = hyper::upgrade::on(response).await else {
@@ -49,6 +48,7 @@ pub async fn serve(
         return Ok(());
     };
     let down = Arc::new(AtomicU64::new(0));
+    live_stream::register(downstream, ctx, StatusCode::SWITCHING_PROTOCOLS, &HeaderMap::new());
     let ended = live_stream::wait_until_ended(ctx);
     if let Some(client) = downstream.tunnel() {
         let upstream =

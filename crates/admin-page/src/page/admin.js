@@ -3,7 +3,7 @@
 import { Refused, ask, keepToken } from "./api.js";
 import { begin } from "./changes.js";
 import { element } from "./elements.js";
-import { percent, showDestinations, showErrors, showRoutes, showStreams, size, span } from "./lists.js";
+import { onFailure, percent, showDestinations, showErrors, showRoutes, showStreams, size, span } from "./lists.js";
 import { recall, remember } from "./memory.js";
 import { showFacts } from "./rows.js";
 import { change, fill, language, speak, text } from "./texts.js";
@@ -33,7 +33,7 @@ function trouble(said) {
 async function showOverview() {
   const status = await ask("/status");
   const now = performance.now();
-  const perSecond = before && now > before.at ? (1000 * (status.requests - before.requests)) / (now - before.at) : null;
+  const perSecond = before && now > before.at && status.requests >= before.requests ? (1000 * (status.requests - before.requests)) / (now - before.at) : null;
   before = { requests: status.requests, at: now };
   showFacts(element("overview"), [
     [text("overview.health"), text(`health.${status.health.status}`)],
@@ -108,9 +108,11 @@ speak(recall("language"));
 fill();
 element("language").value = language;
 begin();
+onFailure(failed);
 void look();
 setInterval(() => {
-  if (!document.hidden && document.body.dataset.state === "ready") void look();
+  // Also where the first look failed: nobody is asked for a token then.
+  if (!document.hidden && document.body.dataset.state !== "signin") void look();
 }, PACE);
 document.addEventListener("visibilitychange", () => {
   if (!document.hidden && document.body.dataset.state === "ready") void look();

@@ -74,8 +74,17 @@ async function compare() {
 }
 
 async function reload() {
-  await compare();
-  if (!element("report").hidden || !await confirmed(text("reload.sure"))) return;
+  // A second press while it runs would be a second reload.
+  element("reload").disabled = true;
+  try {
+    await compare();
+    if (element("report").hidden && await confirmed(text("reload.sure"))) await putInForce();
+  } finally {
+    element("reload").disabled = false;
+  }
+}
+
+async function putInForce() {
   try {
     const { report } = await ask("/reload", "POST");
     element("reload-said").textContent = text("reload.done");

@@ -56,6 +56,8 @@ function length({ size: whole, range }) {
 /** @param {string} words @returns {Promise<boolean>} */
 export function confirmed(words) {
   const dialog = element("ask");
+  // One question at a time: an answer is for the one that is read.
+  if (dialog.open) return Promise.resolve(false);
   element("ask-text").textContent = words;
   dialog.returnValue = "no";
   dialog.showModal();
@@ -64,19 +66,33 @@ export function confirmed(words) {
   });
 }
 
+/** Shows what went wrong; set by the page. @type {(error: unknown) => void} */
+let failed = (error) => { throw error; };
+
+/** @param {(error: unknown) => void} show */
+export function onFailure(show) {
+  failed = show;
+}
+
+/** What tells a stream from others. @param {LiveStream} stream */
+const named = ({ id, route, client }) => ({ id, route, client: client ?? "–" });
+
 /** @param {LiveStream} stream */
 async function end(stream) {
-  if (!await confirmed(text("stream.end.sure", { route: stream.route, client: stream.client ?? "–" }))) return;
+  if (!await confirmed(text("stream.end.sure", named(stream)))) return;
   try {
-    await ask(`/streams/${stream.id}`, "DELETE");
+    await ask(`/streams/${stream.id}`, "DELETE").catch((error) => {
+      // One that is over already is ended too.
+      if (!(error instanceof Refused && error.status === 404)) throw error;
+    });
+    await showStreams();
   } catch (error) {
-    // One that is over already is ended too.
-    if (!(error instanceof Refused && error.status === 404)) throw error;
+    failed(error);
   }
-  await showStreams();
 }
 
 const STREAMS = [
+  { name: "stream.id", kind: "code", show: (/** @type {LiveStream} */ one) => one.id },
   { name: "stream.route", show: (/** @type {LiveStream} */ one) => one.route },
   { name: "stream.client", show: (/** @type {LiveStream} */ one) => one.client ?? "" },
   { name: "stream.user", kind: "code", show: (/** @type {LiveStream} */ one) => one.user ?? "" },
@@ -93,15 +109,18 @@ const STREAMS = [
   { name: "stream.age", kind: "number", show: (/** @type {LiveStream} */ one) => span(one.ageMs / 1000) },
   {
     name: "stream.end", kind: "plain", press: (/** @type {LiveStream} */ one) => void end(one),
-    label: (/** @type {LiveStream} */ one) => text("stream.end.of", { route: one.route, client: one.client ?? "–" }),
+    label: (/** @type {LiveStream} */ one) => text("stream.end.of", named(one)),
   },
 ];
 
 /** Shows the page of streams that was chosen. */
 export async function showStreams() {
   const from = cursor === null ? "" : `&cursor=${encodeURIComponent(cursor)}`;
+  const asked = cursor;
   /** @type {{ items: LiveStream[], total: number, nextCursor: string | null }} */
   const { items, total, nextCursor } = await ask(`/streams?limit=${PAGE}${from}`);
+  // Another page was chosen meanwhile.
+  if (asked !== cursor) return;
   const now = performance.now();
   for (const stream of items) stream.rate = rate(stream, now);
   seen = new Map(items.map((stream) => [stream.id, { bytes: stream.bytesSent, at: now }]));
@@ -116,7 +135,7 @@ export async function showStreams() {
 /** @param {string | null} to */
 function turn(to) {
   cursor = to;
-  showStreams().catch(() => {});
+  showStreams().catch(failed);
 }
 element("streams-first").onclick = () => turn(null);
 

@@ -136,7 +136,8 @@ pub fn admin(shared: RouterState, page: Router) -> Router {
         .route("/config", get(config_reload::in_force))
         .route("/config/diff", compare)
         .route("/reload", get(config_reload::last_reload).post(config_reload::reload))
-        .route_layer(middleware::from_fn_with_state(access, operator_only));
+        .route_layer(middleware::from_fn_with_state(access, operator_only))
+        .layer(middleware::map_response(keep_private));
     let clock = shared.clock.clone();
     // Probes of an orchestrator carry no token.
     let open = Router::new().route("/livez", get(alive)).route("/readyz", get(ready));

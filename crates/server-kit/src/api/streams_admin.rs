@@ -4,13 +4,13 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use http::StatusCode;
 use primitives::unix_time::UnixMillis;
 use serde::Serialize;
 
 use super::error::Error;
-use super::extractors::Query;
+use super::extractors::{Path, Query};
 use super::pagination::{Page, PageLimits, PageQuery, decode_cursor};
 use super::router::RouterState;
 use super::timestamps::to_rfc3339;
@@ -19,8 +19,6 @@ use http_semantics::range::ByteRange;
 
 /// Page sizes of the list.
 const LIMITS: PageLimits = PageLimits { default_limit: 100, max_limit: 500 };
-/// Digits of a request's id.
-const ID_DIGITS: usize = 16;
 
 /// Page of the list, with the number of all streams.
 #[derive(Serialize)]
@@ -97,10 +95,11 @@ pub async fn list(
 
 /// `DELETE /streams/{id}`: ends one, so that its client sees a connection or an HTTP/2 stream that breaks.
 pub async fn end(State(shared): State<RouterState>, Path(id): Path<String>) -> Result<StatusCode, Error> {
-    let number = (id.len() == ID_DIGITS).then(|| u64::from_str_radix(&id, 16).ok()).flatten();
-    if !number.is_some_and(|number| shared.streams.end(number)) {
+    // One spelling, that of the access log.
+    let number = u64::from_str_radix(&id, 16).ok().filter(|number| digits(*number) == id);
+    let Some(number) = number.filter(|number| shared.streams.end(*number)) else {
         return Err(Error::not_found("no answer to the request of this id is being sent"));
-    }
-    tracing::info!(request_id = id, "the operator has ended a stream");
+    };
+    tracing::info!(request_id = digits(number), "the operator has ended a stream");
     Ok(StatusCode::NO_CONTENT)
 }

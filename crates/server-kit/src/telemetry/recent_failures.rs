@@ -35,11 +35,14 @@ pub struct RecentFailures {
 impl RecentFailures {
     /// Records a failure.
     pub fn record(&self, failure: FailureRecord) {
-        let kept = match failure.code.level() {
-            ErrorLevel::Info => &self.refusals,
-            ErrorLevel::Warn | ErrorLevel::Error => &self.troubles,
+        let mut kept = match failure.code.level() {
+            // A flood of refusals makes nobody wait; that one of them is missing matters to nobody.
+            ErrorLevel::Info => match self.refusals.try_lock() {
+                Some(kept) => kept,
+                None => return,
+            },
+            ErrorLevel::Warn | ErrorLevel::Error => self.troubles.lock(),
         };
-        let mut kept = kept.lock();
         if kept.len() == KEPT {
             kept.pop_front();
         }
@@ -48,7 +51,8 @@ impl RecentFailures {
 
     /// Returns all that are kept, the latest first.
     pub fn all(&self) -> Vec<FailureRecord> {
-        let mut all: Vec<FailureRecord> = self.troubles.lock().iter().chain(&*self.refusals.lock()).cloned().collect();
+        let mut all: Vec<FailureRecord> = self.troubles.lock().iter().cloned().collect();
+        all.extend(self.refusals.lock().iter().cloned());
         all.sort_by_key(|failure| std::cmp::Reverse(failure.at));
         all
     }
