@@ -29,6 +29,7 @@ mod share;
 mod storage;
 mod stores;
 mod streamed_tracks;
+mod telegram;
 pub mod upgrade;
 mod vod;
 mod watch;

@@ -79,6 +79,7 @@ mod stores;
 mod streaming;
 mod streaming_urls;
 mod support;
+mod telegram;
 mod tls;
 mod upstream_outcomes;
 mod watch;
