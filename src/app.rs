@@ -31,6 +31,7 @@ mod share;
 mod storage;
 mod stores;
 mod streamed_tracks;
+mod telegram;
 pub mod upgrade;
 mod vod;
 mod watch;

@@ -12,7 +12,7 @@ use super::schedules::ActionPerformer;
 use super::storage::StateStorage;
 use super::stores::OpenStores;
 use super::{SharedServices, StartError};
-use super::{backup, channels, lyrics, players, playlists, radio, recognition, schedules, vod};
+use super::{backup, channels, lyrics, players, playlists, radio, recognition, schedules, telegram, vod};
 use crate::config::Settings;
 use crate::proxy::process::Process;
 use crate::proxy::runtime::Runtime;
@@ -134,6 +134,8 @@ pub fn start(
     modules.extend(schedules::start(settings, dependencies, performer)?);
     modules.extend(backup::start(settings, dependencies)?);
     modules.extend(tracks);
+    let of_users = telegram::start(settings, dependencies, runtime, &modules)?;
+    modules.extend(of_users);
     #[cfg(feature = "share")]
     return Ok(super::share::mount(relay, dependencies, modules));
     #[cfg(not(feature = "share"))]

@@ -91,6 +91,8 @@ pub struct Settings {
     pub recognition: Option<recognition::settings::Settings>,
     /// Schedules, if they are kept.
     pub schedules: Option<schedules::settings::Settings>,
+    /// The Telegram bot, if there is one.
+    pub telegram: Option<telegram::settings::Settings>,
     /// Backups, if they are made.
     pub backup: Option<backup::settings::Settings>,
     /// The player page, if there is one.

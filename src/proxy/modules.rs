@@ -278,6 +278,7 @@ pub fn module_name(path: &str) -> &'static str {
         ("queue" | "channels", ..) => "channels",
         ("scheduler", ..) => "schedules",
         ("backup", ..) => "backup",
+        ("telegram", ..) => "telegram",
         ("stream", ..) | ("admin", Some("subscriptions" | "stream-sessions"), _) => "films",
         ("progress", ..) | ("tracks", _, Some("position")) => "positions",
         ("tracks", _, Some("events")) => "playback",

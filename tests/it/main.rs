@@ -85,6 +85,7 @@ mod stores;
 mod streaming;
 mod streaming_urls;
 mod support;
+mod telegram;
 mod tls;
 mod upstream_outcomes;
 mod watch;

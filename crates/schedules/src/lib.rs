@@ -30,6 +30,7 @@ pub use action::{
     ActionError, ActionKind, ActionMessage, ActionRun, ActionSender, ActionUser, ScheduledAction, action_channel,
 };
 pub use routes::routes;
+pub use rule::is_zone;
 pub use service::{ScheduleService, ScheduleServiceParts};
 
 use http_semantics::error_codes::ErrorCode;

@@ -166,6 +166,11 @@ impl ScheduleTimes {
     }
 }
 
+/// Returns true for the name of a zone that rules may be in.
+pub fn is_zone(name: &str) -> bool {
+    parse_zone(name).is_ok()
+}
+
 fn parse_zone(name: &str) -> Result<(TimeZone, String), RuleError> {
     let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '_' | '-' | '+');
     if name.is_empty() || name.len() > MAX_ZONE_BYTES || !name.chars().all(is_name) {

@@ -22,6 +22,7 @@ pub fn fixed_differences(old: &Settings, new: &Settings, process: &Process) -> V
         ("Playlists", old.playlists != new.playlists),
         ("Recognition", old.recognition != new.recognition),
         ("Schedules", old.schedules != new.schedules),
+        ("Telegram", old.telegram != new.telegram),
         ("Backup", old.backup != new.backup),
         ("Events", old.events != new.events),
         ("Share", old.share != new.share),

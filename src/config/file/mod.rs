@@ -26,6 +26,7 @@ mod server_limits;
 mod share;
 mod state;
 mod store;
+mod telegram;
 mod transform;
 mod vod;
 
@@ -65,6 +66,7 @@ pub use share::Recording;
 pub use share::Share;
 pub use state::{Database, State};
 pub use store::{Credentials, Store};
+pub use telegram::{Telegram, TelegramWebhook};
 pub use transform::{ContentCoding, ErrorAnswer, ForwardedAction, PresignedUrl, Transform, When};
 pub use vod::{Vod, VodGrant, VodSubscription};
 
@@ -119,6 +121,8 @@ pub struct ConfigFile {
     pub recognition: Option<Recognition>,
     /// What users want begun at a time. Default: none.
     pub schedules: Option<Schedules>,
+    /// A bot of Telegram. Default: none.
+    pub telegram: Option<Telegram>,
     /// Backups of the database, of Redis and of the configuration. Default: none.
     pub backup: Option<Backup>,
     /// The page that plays the catalogue in a browser. Default: none.

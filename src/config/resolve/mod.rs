@@ -34,6 +34,7 @@ mod server_limits;
 mod share;
 mod state;
 mod store;
+mod telegram;
 mod telemetry;
 mod transform;
 mod vod;
@@ -118,8 +119,7 @@ fn settings(at: &ConfigLocation<'_>, file: &ConfigFile) -> Option<Settings> {
     let backed_up = BackedUp { database: &database, state: &state, telemetry: &telemetry };
     let backup = backup::backup(&at.key("Backup"), file.backup.as_ref(), &backed_up);
     // The first `?` comes only here: everything above has run and reported by now.
-    let ResolvedServer { server, admin, acme } = server?;
-    scope.is_complete().then_some(())?;
+    let ResolvedServer { server, admin, acme } = server.filter(|_| scope.is_complete())?;
     Some(Settings {
         server: ServerSettings { api_cors: api_cors?, ..server },
         admin,
@@ -141,6 +141,7 @@ fn settings(at: &ConfigLocation<'_>, file: &ConfigFile) -> Option<Settings> {
         playlists: modules.playlists?,
         recognition: modules.recognition?,
         schedules: modules.schedules?,
+        telegram: modules.telegram?,
         player: modules.player?,
         backup: backup?,
         events: events?,

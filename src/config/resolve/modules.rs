@@ -1,7 +1,7 @@
 //! Sections of the modules that need nothing but the database, and the events where there are any.
 
 use super::playback::PlaybackSections;
-use super::{ConfigLocation, channels, lyrics, playback, player, playlists, radio, recognition, schedules};
+use super::{ConfigLocation, channels, lyrics, playback, player, playlists, radio, recognition, schedules, telegram};
 use crate::config::file::ConfigFile;
 
 /// Settings of modules. Of each the outer `None` is one that is wrong, the inner one that is not configured.
@@ -13,6 +13,7 @@ pub(super) struct ResolvedModules {
     pub playlists: Option<Option<::playlists::settings::Settings>>,
     pub recognition: Option<Option<::recognition::settings::Settings>>,
     pub schedules: Option<Option<::schedules::settings::Settings>>,
+    pub telegram: Option<Option<::telegram::settings::Settings>>,
     pub player: Option<Option<::player_page::settings::Settings>>,
 }
 
@@ -27,6 +28,7 @@ pub(super) fn modules(at: &ConfigLocation<'_>, file: &ConfigFile, sections: Play
         playlists: playlists::playlists(&at.key("Playlists"), file.playlists.as_ref(), database),
         recognition: recognition::recognition(&at.key("Recognition"), file.recognition.as_ref(), database),
         schedules: schedules::schedules(&at.key("Schedules"), file.schedules.as_ref(), database),
+        telegram: telegram::telegram(&at.key("Telegram"), file.telegram.as_ref(), database),
         player: player::player(&at.key("Player"), file.player.as_ref()),
     }
 }

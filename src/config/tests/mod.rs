@@ -32,6 +32,7 @@ fn environment(name: &str) -> Option<String> {
         "LOG_LEVEL" => "INFO",
         "CANARY_PROSE" => "canary words",
         "CANARY_SHORT" => "canary-short",
+        "CANARY_BOT" | "TELEGRAM_TOKEN" => "1:canary-token-of-a-bot",
         "CANARY_EMPTY" => "",
         _ => return None,
     };

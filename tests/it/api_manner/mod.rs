@@ -29,13 +29,14 @@ fn everything(folder: &TempFolder) -> Value {
     config["Radio"] = json!({});
     config["Channels"] = json!({});
     config["Schedules"] = json!({});
+    config["Telegram"] = json!({ "Token": "env:BOT_TOKEN", "ApiUrl": "http://127.0.0.1:1" });
     config["ObjectStores"]["away"] = config::store("http://127.0.0.1:1");
     config["Backup"] = json!({ "Store": "away", "Bucket": "backups" });
     config
 }
 
 async fn start(config: &Value) -> Gate {
-    Gate::start_with(config, &[("BEARER_TOKEN", HOST)]).await
+    Gate::start_with(config, &[("BEARER_TOKEN", HOST), ("BOT_TOKEN", "1:abcdefghijklmnopqrst")]).await
 }
 
 async fn get(gate: &Gate, path: &str) -> Value {

@@ -22,6 +22,8 @@ const VARIABLES: &[(&str, &str)] = &[
     ("REDIS_URL", "redis://127.0.0.1:6379"),
     ("DATABASE_URL", "postgres://tidegate@127.0.0.1/tidegate"),
     ("KAFKA_BROKERS", "127.0.0.1:9092"),
+    // It has a form.
+    ("TELEGRAM_TOKEN", "1:a-token-of-a-documents-bot"),
 ];
 
 #[test]

@@ -16,7 +16,7 @@ const NOT_YET: &str = "not yet";
 /// Classes of requests.
 const CLASSES: [&str; 5] = ["standard", "strict", "positions", "radio", "recognition"];
 /// Modules whose endpoints must all be in the table.
-const TAGS: [&str; 7] = ["playback", "radio", "lyrics", "schedules", "queue", "playlists", "recognition"];
+const TAGS: [&str; 8] = ["playback", "radio", "lyrics", "schedules", "queue", "playlists", "recognition", "telegram"];
 
 /// A row: the endpoint, its class, where it keeps something, its test.
 struct Row<'a> {
@@ -44,8 +44,9 @@ async fn the_table_of_document_002_is_what_the_server_describes() {
     for section in ["Playback", "Lyrics", "Radio", "Channels", "Playlists", "Recognition", "Schedules"] {
         config[section] = json!({});
     }
+    config["Telegram"] = json!({ "Token": "env:BOT_TOKEN", "ApiUrl": "http://127.0.0.1:1" });
     config["Radio"]["Directory"] = json!("http://127.0.0.1:1");
-    let gate = Gate::start(&config).await;
+    let gate = Gate::start_with(&config, &[("BOT_TOKEN", "1:abcdefghijklmnopqrst")]).await;
     let described = Described::by(&gate.client()).await;
     let (all, tests) = (described.operations_without("none"), promises::tests());
     let (document, ours) = PAGE.split_once("## Ours").expect("two tables");

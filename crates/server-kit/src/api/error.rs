@@ -146,6 +146,11 @@ impl Error {
         &self.detail
     }
 
+    /// Returns the time after which to try again, if there is one.
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.retry_after
+    }
+
     /// Returns the status of the response.
     pub fn status(&self) -> StatusCode {
         self.code.status()
