@@ -62,6 +62,8 @@ const LIBRARY: &str = "deleted_at IS NULL AND (object_key > $2 OR object_key = $
 pub struct LibraryQuery {
     /// The user; `None` for the whole catalogue.
     pub user: Option<UserId>,
+    /// The one track that is looked for; `None` for all.
+    pub id: Option<TrackId>,
     /// Words that each found track has in its key or id.
     pub words: Vec<String>,
     /// Key and id of the track before the first one.
@@ -184,6 +186,9 @@ impl TrackTable {
                 .collect();
             sql.push_str(&format!(" AND ({})", either.join(" OR ")));
         }
+        if query.id.is_some() {
+            sql.push_str(&format!(" AND id = ${}", 5 + patterns.len() * 4));
+        }
         sql.push_str(" ORDER BY object_key, id LIMIT $4");
         let rows: Vec<TrackRow> = on!(&self.database, pool => {
             let mut statement = sqlx::query_as(sqlx::AssertSqlSafe(sql))
@@ -191,6 +196,9 @@ impl TrackTable {
                 .bind(i64::from(query.limit));
             for pattern in patterns.iter().flatten() {
                 statement = statement.bind(pattern);
+            }
+            if let Some(id) = &query.id {
+                statement = statement.bind(id.as_str());
             }
             statement.fetch_all(pool).await
         })?;

@@ -24,7 +24,8 @@ const ASSETS_PATH: &str = "/player/assets/";
 /// The page.
 const PAGE: &str = include_str!("page/player.html");
 /// Parts of the page: name and text.
-const ASSETS: [(&str, &str); 20] = [
+const ASSETS: [(&str, &str); 22] = [
+    ("announce.js", include_str!("page/announce.js")),
     ("api.js", include_str!("page/api.js")),
     ("app.js", include_str!("page/app.js")),
     ("commands.js", include_str!("page/commands.js")),
@@ -43,6 +44,7 @@ const ASSETS: [(&str, &str); 20] = [
     ("queue.js", include_str!("page/queue.js")),
     ("radio.js", include_str!("page/radio.js")),
     ("session.js", include_str!("page/session.js")),
+    ("shuffle.js", include_str!("page/shuffle.js")),
     ("signin.js", include_str!("page/signin.js")),
     ("sleep.js", include_str!("page/sleep.js")),
 ];

@@ -1,3 +1,5 @@
+use std::collections::{BTreeMap, BTreeSet};
+
 use axum::body::{Body, to_bytes};
 use axum::response::Response;
 use http::{Request, StatusCode};
@@ -99,14 +101,49 @@ async fn everything_that_the_page_or_a_part_names_is_there() {
     assert!(named > 40, "only {named} files are named: the test no longer sees them");
 }
 
+/// Returns the paths that a script imports before it runs, as they are asked for.
+fn imports(name: &str, script: &str) -> Vec<String> {
+    let folder = name.rsplit_once('/').map_or("", |(folder, _)| folder);
+    let lines = script.lines().filter(|line| line.starts_with("import ") || line.starts_with("export {"));
+    let named = lines.filter_map(|line| line.split_once("from \"").and_then(|(_, rest)| rest.split_once('"')));
+    let path = |(given, _): (&str, &str)| match given.strip_prefix("./") {
+        Some(name) if folder.is_empty() => name.to_owned(),
+        Some(name) => format!("{folder}/{name}"),
+        None => given.replace("../", ""),
+    };
+    named.map(path).collect()
+}
+
+/// Returns the names of all scripts that run before the first sound: the page's own, and what they import.
+fn loaded_scripts() -> BTreeSet<String> {
+    let all: BTreeMap<&str, &str> = ASSETS.into_iter().chain(SHARED).chain(audio::SCRIPTS).collect();
+    let (mut found, mut left) = (BTreeSet::new(), vec!["app.js".to_owned()]);
+    while let Some(name) = left.pop() {
+        if let Some(script) = all.get(&*name).filter(|_| !found.contains(&name)) {
+            left.extend(imports(&name, script));
+        }
+        found.insert(name);
+    }
+    found
+}
+
+#[test]
+fn the_page_names_each_script_that_it_loads() {
+    let named: BTreeSet<String> = checks::named_files(PAGE, ASSETS_PATH).map(str::to_owned).collect();
+    let scripts = loaded_scripts();
+    assert!(scripts.contains("audio/response.js") && scripts.contains("lit.js"), "{scripts:?}");
+    assert_eq!(scripts.difference(&named).collect::<Vec<_>>(), [""; 0], "each waits for the one that imports it");
+}
+
 #[tokio::test]
 async fn all_that_is_loaded_before_the_first_sound_is_small() {
-    let named: Vec<&str> = checks::named_files(PAGE, ASSETS_PATH).collect();
+    let named = checks::named_files(PAGE, ASSETS_PATH).map(str::to_owned);
+    let named: BTreeSet<String> = named.chain(loaded_scripts()).collect();
     let mut sum = 0;
     for name in named {
-        sum += bytes(ask(&Settings::default(), &format!("{ASSETS_PATH}{name}"), &[("accept-encoding", "gzip")]).await)
-            .await
-            .len();
+        let part = ask(&Settings::default(), &format!("{ASSETS_PATH}{name}"), &[("accept-encoding", "gzip")]).await;
+        assert_eq!(part.status(), StatusCode::OK, "{name}");
+        sum += bytes(part).await.len();
     }
     sum += bytes(ask(&Settings::default(), "/player/", &[("accept-encoding", "gzip")]).await).await.len();
     assert!((10_000..=MAX_PAGE_BYTES).contains(&sum), "{sum} bytes");

@@ -8,9 +8,10 @@ use uuid::Uuid;
 
 use super::Error;
 use super::relay::station_board::RelayState;
-use super::service::{NewStation, RadioService};
+use super::service::RadioService;
 use super::source::parse_station_url;
 use super::station::{Station, StationFilter};
+use super::station_changes::NewStation;
 use primitives::ids::UserId;
 use primitives::unix_time::UnixMillis;
 use server_kit::api::error::Error as ApiError;
@@ -23,10 +24,10 @@ const MAX_NAME_BYTES: usize = 128;
 /// Longest genre or country, in bytes.
 const MAX_LABEL_BYTES: usize = 64;
 
-/// Station that is to be added.
+/// Station that is to be added, or what a listed one is to become.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub struct AddStationRequest {
+pub struct StationRequest {
     /// Its name, plain text of at most 128 bytes.
     name: String,
     /// Its address: a stream, or a PLS, M3U or HLS playlist that leads to one.
@@ -156,7 +157,7 @@ impl PlayResponse {
     }
 }
 
-impl AddStationRequest {
+impl StationRequest {
     /// Checks the texts and the address.
     pub fn station(self) -> Result<NewStation, ApiError> {
         let name = plain_text::parse_line("name", &self.name, MAX_NAME_BYTES)?;

@@ -142,9 +142,14 @@ impl StationDirectory {
         }
     }
 
-    /// Asks one mirror after another.
+    /// Asks the mirrors in any order, so that each has its share.
     async fn ask(&self, target: &str) -> Result<String, Error> {
         let mirrors = shuffled(self.mirrors().await);
+        self.ask_in_order(&mirrors, target).await
+    }
+
+    /// Asks one mirror after another until one answers.
+    async fn ask_in_order(&self, mirrors: &[StationLink], target: &str) -> Result<String, Error> {
         let links = mirrors.iter().filter_map(|mirror| Some(mirror.to(mirror.url.join(target).ok()?)));
         for link in links.take(MAX_MIRRORS) {
             match timeout(MIRROR_TIMEOUT, self.client.get_text(&link, MAX_ANSWER_BYTES)).await {
@@ -250,8 +255,33 @@ fn entry_of(raw: RawStation) -> Option<DirectoryEntry> {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
     use super::*;
     use crate::source::address_policy::AddressPolicy;
+
+    #[tokio::test]
+    async fn another_mirror_is_asked_where_one_does_not_answer() {
+        let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
+        let port = listener.local_addr().expect("an address").port();
+        let asked = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.expect("a connection");
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                head.push(stream.read_u8().await.expect("a whole head"));
+            }
+            stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n[]").await.expect("it is read");
+            String::from_utf8(head).expect("text")
+        });
+        let url = |host: &str| Url::parse(&format!("http://{host}:{port}/")).expect("a URL");
+        let policy = AddressPolicy::new(vec!["127.0.0.0/8".parse().expect("a network")]);
+        let directory = StationDirectory::new(url("127.0.0.1"), StationClient::new(policy));
+        // Nobody listens at the first one.
+        let mirrors = ["127.0.0.3", "127.0.0.1"].map(|host| StationLink::named(url(host)));
+        assert_eq!(directory.ask_in_order(&mirrors, "/json/stations/search").await.as_deref(), Ok("[]"));
+        assert!(asked.await.expect("it was asked").starts_with("GET /json/stations/search "));
+        assert_eq!(directory.ask_in_order(&mirrors[..1], "/x").await, Err(Error::DirectoryAway));
+    }
 
     #[test]
     fn mirrors_are_of_the_configured_domain() {

@@ -16,6 +16,7 @@ mod service;
 pub mod settings;
 mod source;
 mod station;
+mod station_changes;
 mod station_store;
 mod tickets;
 
@@ -50,8 +51,8 @@ pub enum Error {
     /// The user has so many open streams already.
     #[error("at most {0} streams of stations may be open at once")]
     TooManyListeners(usize),
-    /// The station that is to be added cannot be heard.
-    #[error("the station cannot be added: {0}")]
+    /// The station that is to be listed cannot be heard.
+    #[error("the station cannot be listed: {0}")]
     Refused(SourceError),
     /// The station does not answer at the moment.
     #[error("the station does not answer at the moment")]

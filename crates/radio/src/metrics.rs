@@ -51,10 +51,12 @@ pub enum StreamEnd {
     FormatChanged,
     /// The station was deleted.
     Deleted,
+    /// The station was given another address.
+    Moved,
 }
 
 impl StreamEnd {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::Left,
         Self::Slow,
         Self::LoggedOut,
@@ -63,6 +65,7 @@ impl StreamEnd {
         Self::Offline,
         Self::FormatChanged,
         Self::Deleted,
+        Self::Moved,
     ];
 
     /// Returns the name as metrics and the last event have it.
@@ -76,6 +79,7 @@ impl StreamEnd {
             Self::Offline => "offline",
             Self::FormatChanged => "format_changed",
             Self::Deleted => "deleted",
+            Self::Moved => "moved",
         }
     }
 }

@@ -14,7 +14,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
-use super::bodies::{AddStationRequest, ListQuery, PlayRequest, PlayResponse, StationCaller, StationView};
+use super::bodies::{ListQuery, PlayRequest, PlayResponse, StationCaller, StationRequest, StationView};
 use super::directory::{DirectoryEntry, DirectorySearch};
 use super::service::RadioService;
 use super::tickets::Ticket;
@@ -39,7 +39,7 @@ const MAX_OFFSET: u32 = 10_000;
 pub fn admin_routes(radio: RadioService) -> OpenApiRouter {
     OpenApiRouter::new()
         .routes(routes!(add_station))
-        .routes(routes!(delete_station))
+        .routes(routes!(update_station, delete_station))
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         .with_state(radio)
 }
@@ -63,7 +63,7 @@ pub fn stream_routes(radio: RadioService) -> OpenApiRouter {
 
 /// Add a station. The server connects to it: there must be sound.
 #[utoipa::path(post, path = "/api/v1/radio/streams", tag = "radio", security(("bearer" = [])),
-    request_body = AddStationRequest, responses(
+    request_body = StationRequest, responses(
         (status = 201, description = "The station", body = StationView),
         (status = 400, description = "No JSON, or not of this form"), (status = 401, description = "No valid token"),
         (status = 403, description = "Not an administrator's token"),
@@ -73,10 +73,29 @@ pub fn stream_routes(radio: RadioService) -> OpenApiRouter {
 async fn add_station(
     State(radio): State<RadioService>,
     AdminUser(user): AdminUser,
-    Json(body): Json<AddStationRequest>,
+    Json(body): Json<StationRequest>,
 ) -> Result<(StatusCode, Json<StationView>), ApiError> {
     let station = radio.add(body.station()?, user.id()).await?;
     Ok((StatusCode::CREATED, Json(StationView::new(station, &radio, user.is_admin()))))
+}
+
+/// Change a station. Under another address the server connects to it, and the streams of its listeners end.
+#[utoipa::path(put, path = "/api/v1/radio/streams/{id}", tag = "radio", security(("bearer" = [])),
+    params(("id" = String, Path, description = "The station")), request_body = StationRequest, responses(
+        (status = 200, description = "The station", body = StationView),
+        (status = 400, description = "No JSON or not of this form, or an id that cannot be"),
+        (status = 401, description = "No valid token"), (status = 403, description = "Not an administrator's token"),
+        (status = 404, description = "No such station"), (status = 409, description = "The address is listed already"),
+        (status = 422, description = "A text or an address that cannot be taken, or no sound there"),
+        (status = 503, description = "Not kept: send it again after Retry-After")))]
+async fn update_station(
+    State(radio): State<RadioService>,
+    AdminUser(user): AdminUser,
+    Path(id): Path<Uuid>,
+    Json(body): Json<StationRequest>,
+) -> Result<Json<StationView>, ApiError> {
+    let station = radio.update(id, body.station()?).await?;
+    Ok(Json(StationView::new(station, &radio, user.is_admin())))
 }
 
 /// Delete a station. The streams of its listeners end.

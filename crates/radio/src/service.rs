@@ -24,8 +24,6 @@ use super::settings::Settings;
 use super::source::address_policy::AddressPolicy;
 use super::source::audio_format::AudioCodec;
 use super::source::client::StationClient;
-use super::source::text::plain_text;
-use super::source::{SourceError, open_station};
 use super::station::{Station, StationFilter};
 use super::station_store::StationStore;
 use super::tickets::{Ticket, TicketIssuer, TicketKeySource};
@@ -86,24 +84,8 @@ pub(super) struct ServiceState {
     limits: StreamLimits,
     reporter: Option<ListeningReporter>,
     clock: Clock,
-    relays: Mutex<HashMap<Uuid, Arc<StationRelay>>>,
+    pub relays: Mutex<HashMap<Uuid, Arc<StationRelay>>>,
     boards: Mutex<HashMap<Uuid, Arc<StationBoard>>>,
-}
-
-/// Station that is to be listed.
-pub struct NewStation {
-    /// Its name.
-    pub name: String,
-    /// Its address.
-    pub url: Url,
-    /// Its genre.
-    pub genre: Option<String>,
-    /// Its country.
-    pub country: Option<String>,
-    /// Station that is heard in its place while it is away.
-    pub fallback: Option<Uuid>,
-    /// Its id in the directory, which is told of it.
-    pub directory_id: Option<Uuid>,
 }
 
 impl RadioService {
@@ -134,59 +116,6 @@ impl RadioService {
         })))
     }
 
-    /// Adds a station, which must be heard now.
-    pub async fn add(&self, new: NewStation, by: &UserId) -> Result<Station, Error> {
-        let NewStation { name, url, genre, country, fallback, directory_id } = new;
-        if self.0.store.count().await? >= u64::from(self.0.settings.max_stations) {
-            return Err(Error::TooManyStations(self.0.settings.max_stations));
-        }
-        if self.0.store.is_listed(&url, url.as_str()).await? {
-            return Err(Error::Duplicate);
-        }
-        let opened = timeout(upstream_task::OPEN_TIMEOUT, open_station(&self.0.client, &url)).await;
-        let opened = opened.unwrap_or(Err(SourceError::TimedOut)).map_err(Error::Refused)?;
-        if let Some(fallback) = fallback {
-            self.check_fallback(fallback, opened.format.codec).await?;
-        }
-        let resolved_url = opened.resolved_url.as_str().to_owned();
-        if self.0.store.is_listed(&url, &resolved_url).await? {
-            return Err(Error::Duplicate);
-        }
-        let station = Station {
-            id: Uuid::now_v7(),
-            name,
-            url,
-            resolved_url,
-            genre,
-            country,
-            codec: opened.format.codec,
-            bitrate_kbps: opened.format.bitrate_kbps,
-            is_hls: opened.is_hls,
-            icy_name: opened.name.map(|name| plain_text(&name)).filter(|name| !name.is_empty()),
-            fallback,
-            created_at: self.now(),
-        };
-        if !self.0.store.add(&station, by).await? {
-            return Err(Error::Duplicate);
-        }
-        if let (Some(directory), Some(id)) = (self.0.directory.clone(), directory_id) {
-            // The answer does not wait for it.
-            self.0.tasks.spawn(async move { directory.count_click(id).await });
-        }
-        Ok(station)
-    }
-
-    async fn check_fallback(&self, id: Uuid, codec: AudioCodec) -> Result<(), Error> {
-        let refused = |text: &str| Err(Error::Invalid(text.to_owned()));
-        match self.0.store.get(id).await? {
-            None => refused("`fallback_id` must be the id of a listed station"),
-            Some(fallback) if fallback.codec != codec => refused(
-                "the station of `fallback_id` has another codec: listeners could not go on from the one to the other",
-            ),
-            Some(_) => Ok(()),
-        }
-    }
-
     /// Returns a station of the list.
     pub async fn station(&self, id: Uuid) -> Result<Station, Error> {
         self.0.store.get(id).await?.ok_or(Error::NoSuchStation)
@@ -200,18 +129,6 @@ impl RadioService {
     /// Lists at most `limit` stations whose ids come after `after`.
     pub async fn list(&self, filter: &StationFilter, after: Option<Uuid>, limit: u32) -> Result<Vec<Station>, Error> {
         self.0.store.list(filter, after, limit).await
-    }
-
-    /// Deletes a station; its listeners' streams end.
-    pub async fn delete(&self, id: Uuid) -> Result<(), Error> {
-        if !self.0.store.delete(id).await? {
-            return Err(Error::NoSuchStation);
-        }
-        // Its task finds nobody any more, and ends.
-        let relay = self.0.relays.lock().get(&id).cloned();
-        relay.into_iter().for_each(|relay| relay.end(StreamEnd::Deleted));
-        self.close_board(id);
-        Ok(())
     }
 
     /// Ends the streams of titles of a station that was deleted.

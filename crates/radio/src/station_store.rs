@@ -26,8 +26,12 @@ const INSERT: &str = "INSERT INTO radio_streams (id, name, name_key, url, resolv
         country_key, codec, bitrate_kbps, is_hls, icy_name, fallback_id, created_by, created_at)
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)
     ON CONFLICT DO NOTHING RETURNING id";
+const UPDATE: &str = "UPDATE radio_streams SET name = $2, name_key = $3, url = $4, resolved_url = $5, genre = $6,
+        genre_key = $7, country = $8, country_key = $9, codec = $10, bitrate_kbps = $11, is_hls = $12, icy_name = $13,
+        fallback_id = $14
+    WHERE id = $1 RETURNING id";
 const IS_LISTED: &str = "SELECT id FROM radio_streams
-    WHERE url = $1 OR url = $2 OR resolved_url = $1 OR resolved_url = $2 LIMIT 1";
+    WHERE id <> $3 AND (url = $1 OR url = $2 OR resolved_url = $1 OR resolved_url = $2) LIMIT 1";
 const DELETE: &str = "DELETE FROM radio_streams WHERE id = $1 RETURNING id";
 const COUNT: &str = "SELECT COUNT(*) FROM radio_streams";
 
@@ -46,6 +50,17 @@ type StationRow = (
     Option<String>,
     i64,
 );
+
+/// Outcome of a change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StationUpdate {
+    /// It is kept.
+    Updated,
+    /// There is no such station.
+    Missing,
+    /// Another station has the address.
+    Duplicate,
+}
 
 /// Store over the table `radio_streams`.
 pub struct StationStore {
@@ -76,11 +91,37 @@ impl StationStore {
         Ok(self.run(added).await?.is_some())
     }
 
-    /// Returns true where a station is listed under one of these addresses.
-    pub async fn is_listed(&self, url: &Url, resolved: &str) -> Result<bool, Error> {
+    /// Changes a station to what is given, but for its id and when it was added.
+    pub async fn update(&self, new: &Station) -> Result<StationUpdate, Error> {
+        let updated = async {
+            on!(&self.database, pool => {
+                let query = sqlx::query_scalar::<_, String>(UPDATE).bind(new.id.to_string()).bind(&new.name);
+                let query = query.bind(new.name.to_lowercase()).bind(new.url.as_str()).bind(&new.resolved_url);
+                let query = query.bind(&new.genre).bind(new.genre.as_deref().map(str::to_lowercase));
+                let query = query.bind(&new.country).bind(new.country.as_deref().map(str::to_lowercase));
+                let query = query.bind(new.codec.name()).bind(new.bitrate_kbps.map(i64::from));
+                let query = query.bind(i64::from(new.is_hls)).bind(&new.icy_name);
+                query.bind(new.fallback.map(|id| id.to_string())).fetch_optional(pool).await
+            })
+        };
+        let updated = async {
+            match updated.await {
+                Ok(Some(_)) => Ok(StationUpdate::Updated),
+                Ok(None) => Ok(StationUpdate::Missing),
+                // Another one was given the address at the same moment.
+                Err(sqlx::Error::Database(error)) if error.is_unique_violation() => Ok(StationUpdate::Duplicate),
+                Err(error) => Err(error),
+            }
+        };
+        self.run(updated).await
+    }
+
+    /// Returns true where a station is listed under one of these addresses; `but` is none of them.
+    pub async fn is_listed(&self, url: &Url, resolved: &str, but: Option<Uuid>) -> Result<bool, Error> {
+        let but = but.map(|id| id.to_string()).unwrap_or_default();
         let found = async {
             on!(&self.database, pool => {
-                let query = sqlx::query_scalar::<_, String>(IS_LISTED).bind(url.as_str()).bind(resolved);
+                let query = sqlx::query_scalar::<_, String>(IS_LISTED).bind(url.as_str()).bind(resolved).bind(but);
                 query.fetch_optional(pool).await
             })
         };

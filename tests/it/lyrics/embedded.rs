@@ -4,6 +4,7 @@ use std::path::Path;
 
 use tokio::process::Command;
 
+use super::stand_ins::StandIn;
 use super::*;
 use crate::support::{Object, in_time, tools};
 
@@ -157,5 +158,41 @@ async fn files_that_are_none_have_no_lyrics() {
         origin.put(&format!("/audio/{name}.bin"), Object::new(bytes));
         add(&gate, name, "audio", &format!("{name}.bin")).await;
         ask(&gate, name, "bob").await.problem(404);
+    }
+}
+
+#[tokio::test]
+async fn lrclib_is_asked_by_the_names_the_album_and_the_length_of_the_tags() {
+    let (Some(minio), Some(ffmpeg)) = (Minio::bucket().await, tools::find("ffmpeg")) else { return };
+    let (folder, lrclib) = (TempFolder::new("lyrics"), StandIn::lrclib().await);
+    let mut config = lyrics(&minio.url(), &sqlite(&folder));
+    config["Lyrics"]["Lrclib"] = json!({ "Url": lrclib.url() });
+    let gate = Gate::start(&config).await;
+    // The record has 5 seconds: a recording that differs by more than two is another one, by a search too.
+    for (seconds, album, is_found) in [(5, "Notes", true), (7, "Notes", true), (8, "Notes", false), (5, "Live", true)] {
+        let id = format!("{album}-{seconds}");
+        let key = format!("tagged/{id}.flac");
+        let more = ["-metadata".to_owned(), format!("album={album}")];
+        let more: Vec<&str> = more.iter().map(String::as_str).collect();
+        minio.put(&key, tagged(&ffmpeg, &folder, &format!("{id}.flac"), seconds, &more).await).await;
+        add(&gate, &id, minio.name(), &key).await;
+        let reply = ask(&gate, &id, "bob").await;
+        let sent = lrclib.gets().pop().expect("it was asked");
+        let wanted = [("track_name", "Prelude"), ("artist_name", "Ada"), ("album_name", album)];
+        for (name, value) in wanted {
+            assert_eq!(sent[name], value, "{id}");
+        }
+        assert_eq!(sent["duration"], seconds.to_string(), "{id}");
+        match is_found {
+            true => {
+                let found: Value = serde_json::from_slice(&reply.is(200).body).expect("JSON");
+                assert_eq!(
+                    (&found["source"], &lines(&found["synced"])[0]),
+                    (&json!("lrclib"), &"1000 First".to_owned()),
+                    "{id}"
+                );
+            }
+            false => drop(reply.problem(404)),
+        }
     }
 }

@@ -74,6 +74,25 @@ async fn services_are_asked_in_their_order_and_the_answers_are_kept() {
 }
 
 #[tokio::test]
+async fn sources_are_asked_in_the_order_that_the_settings_give() {
+    for (sources, wanted) in [(["Sidecar", "Lrclib"], "sidecar"), (["Lrclib", "Sidecar"], "lrclib")] {
+        let stage = Stage::start(json!({ "Sources": sources })).await;
+        stage.add("Prelude").await;
+        stage.origin.put("/audio/Ada - Prelude.lrc", crate::support::Object::new("[00:01.00]Beside it"));
+        let found = get(&stage.gate, "Prelude", "bob").await;
+        assert_eq!(found["source"], json!(wanted), "{sources:?}");
+        assert_eq!(
+            stage.lrclib.asked(),
+            usize::from(wanted == "lrclib"),
+            "{sources:?}: the first that has some is enough"
+        );
+        // The second one has what the first one lacks.
+        stage.add("Fugue").await;
+        assert_eq!(get(&stage.gate, "Fugue", "bob").await["source"], json!("lrclib"), "{sources:?}");
+    }
+}
+
+#[tokio::test]
 async fn many_askers_cost_one_question() {
     let stage = Stage::start(json!({})).await;
     stage.add("Prelude").await;

@@ -145,3 +145,30 @@ async fn curl_reads_lyrics_over_both_versions_of_http() {
         assert_eq!(body["plain"], "One");
     }
 }
+
+#[tokio::test]
+async fn an_elrc_file_is_read_with_the_times_of_its_words_before_an_lrc_file() {
+    let Some(minio) = Minio::bucket().await else { return };
+    let folder = TempFolder::new("lyrics");
+    for (key, text) in [
+        ("a/karaoke.mp3", "music"),
+        ("a/karaoke.elrc", "[la:en]\n[00:01.00]<00:01.00>Low <00:01.50>tide<00:02.00>\n[00:03.00]Plain\n"),
+        ("a/karaoke.lrc", "[00:01.00]never"),
+        ("a/karaoke.de.elrc", "[00:01.00]<00:01.00>Ebbe<00:02.00>\n"),
+    ] {
+        minio.put(key, text).await;
+    }
+    let gate = Gate::start(&lyrics(&minio.url(), &sqlite(&folder))).await;
+    add(&gate, "karaoke", minio.name(), "a/karaoke.mp3").await;
+    let found = get(&gate, "karaoke", "bob").await;
+    assert_eq!((&found["source"], &found["lang"]), (&json!("sidecar"), &json!("en")));
+    assert_eq!(lines(&found["synced"]), ["1000 Low tide", "3000 Plain"]);
+    let words = json!([{ "start_ms": 1000, "end_ms": 1500, "text": "Low " }, { "start_ms": 1500, "end_ms": 2000, "text": "tide" }]);
+    assert_eq!(found["synced"][0]["words"], words);
+    assert_eq!(found["synced"][1]["words"], json!([]));
+    let other = &found["texts"][1];
+    assert_eq!(
+        (&other["kind"], &other["lang"], &other["lines"][0]["text"]),
+        (&json!("translation"), &json!("de"), &json!("Ebbe"))
+    );
+}

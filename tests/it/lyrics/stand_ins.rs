@@ -46,6 +46,8 @@ struct StandInState {
     mood: Mutex<Mood>,
     asked: AtomicUsize,
     agents: Mutex<Vec<String>>,
+    /// Queries of LRCLIB's `get`.
+    gets: Mutex<Vec<HashMap<String, String>>>,
 }
 
 impl StandIn {
@@ -84,6 +86,11 @@ impl StandIn {
     /// Requests so far.
     pub fn asked(&self) -> usize {
         self.state.asked.load(Ordering::Relaxed)
+    }
+
+    /// Queries of LRCLIB's `get` so far.
+    pub fn gets(&self) -> Vec<HashMap<String, String>> {
+        self.state.gets.lock().clone()
     }
 
     /// The clients' names so far.
@@ -140,6 +147,7 @@ async fn lrclib_get(State(state): State<Arc<StandInState>>, headers: HeaderMap, 
     if let Some(answer) = state.answer(&headers).await {
         return answer;
     }
+    state.gets.lock().push(words.clone());
     let duration = words.get("duration").and_then(|text| text.parse::<f64>().ok());
     let is_near = |record: &Value| {
         duration.is_none_or(|wanted| record["duration"].as_f64().is_some_and(|found| (found - wanted).abs() <= 2.0))
@@ -147,6 +155,7 @@ async fn lrclib_get(State(state): State<Arc<StandInState>>, headers: HeaderMap, 
     let found = records().into_iter().find(|record| {
         is(record, "trackName", words.get("track_name"))
             && is(record, "artistName", words.get("artist_name"))
+            && words.get("album_name").is_none_or(|album| is(record, "albumName", Some(album)))
             && is_near(record)
     });
     let none = json!({ "message": "Failed to find specified track", "name": "TrackNotFound", "statusCode": 404 });

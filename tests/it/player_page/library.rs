@@ -1,4 +1,4 @@
-//! `GET /api/v1/tracks`: whose tracks it lists, pages, and what it refuses.
+//! `GET /api/v1/tracks`: whose tracks it lists, pages, one of them, and what it refuses.
 
 use http::Method;
 use serde_json::{Value, json};
@@ -24,6 +24,46 @@ async fn start(folder: &TempFolder, database: &str, library: &str) -> Gate {
     let gate = Gate::start(&config).await;
     fill(&gate).await;
     gate
+}
+
+/// Asks for one track as a user; returns its status and body.
+async fn one(gate: &Gate, described: &Described, user: &str, id: &str) -> (u16, Value) {
+    let reply = ApiUser::new(gate, user).send(Method::GET, &format!("/api/v1/tracks/{id}"), None).await;
+    described.checks("GET", &format!("/api/v1/tracks/{id}"), &reply);
+    (reply.status.as_u16(), serde_json::from_slice(&reply.body).expect("JSON"))
+}
+
+async fn tells_of_one_track(gate: &Gate) {
+    let described = Described::by(&gate.client()).await;
+    let (status, track) = one(gate, &described, "ada", "t3").await;
+    let whole = json!({ "id": "t3", "title": "Вітер", "artist": "Мар’яна Гай", "album": "Степ", "kind": "audio",
+        "contentType": "audio/wav", "sizeBytes": null });
+    assert_eq!((status, track), (200, whole));
+    for id in ["t4", "none", "t"] {
+        assert_eq!(one(gate, &described, "ada", id).await.0, 404, "{id}: of somebody else, or none");
+    }
+    let book =
+        json!({ "id": "a/book", "store": "main", "bucket": "audio", "key": "Books/Ada/Sea.m4b", "ownerId": "bob" });
+    send(gate, Method::POST, "/api/v1/admin/tracks", &admin(), Some(book)).await.is(201);
+    let grant = json!({ "userId": "ada", "trackId": "a/book" });
+    send(gate, Method::POST, "/api/v1/admin/grants", &admin(), Some(grant)).await.is(201);
+    let (status, track) = one(gate, &described, "ada", "a%2Fbook").await;
+    assert_eq!((status, &track["title"], &track["kind"]), (200, &json!("Sea"), &json!("audiobook")));
+    send(gate, Method::DELETE, "/api/v1/admin/tracks/t3", &admin(), None).await.is(204);
+    assert_eq!(one(gate, &described, "ada", "t3").await.0, 404, "it was deleted");
+    gate.client().get("/api/v1/tracks/t1", &[]).await.is(401);
+}
+
+#[tokio::test]
+async fn one_track_is_told_to_those_whose_list_has_it_over_sqlite() {
+    let folder = TempFolder::new("library");
+    tells_of_one_track(&start(&folder, &sqlite(&folder), "Granted").await).await;
+}
+
+#[tokio::test]
+async fn one_track_is_told_to_those_whose_list_has_it_over_postgresql() {
+    let Some(url) = Postgres::database().await else { return };
+    tells_of_one_track(&start(&TempFolder::new("library"), &url, "Granted").await).await;
 }
 
 async fn lists_own_and_granted_tracks(gate: &Gate) {

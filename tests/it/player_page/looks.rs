@@ -20,7 +20,8 @@ const JUDGE: &str = r#"
     return violations.map(({ id, nodes }) => `${id}: ${nodes.map(node => `${node.html} ${node.failureSummary}`).join(" | ")}`);
 "#;
 
-async fn assert_accessible(room: &Room, what: &str) {
+/// Asserts that axe finds nothing on what the page shows.
+pub async fn assert_accessible(room: &Room, what: &str) {
     let found = room.browser.run(&format!("if (!window.axe) {{ {AXE} }} {JUDGE}")).await;
     assert_eq!(found, json!([]), "{what}");
 }

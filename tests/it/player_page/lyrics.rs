@@ -96,3 +96,88 @@ async fn lyrics_that_cannot_be_loaded_are_asked_for_again() {
     assert_eq!(room.run(script).await, json!(10));
     room.browser.close().await;
 }
+
+#[tokio::test]
+async fn translations_and_pronunciations_are_shown_below_their_lines_where_they_are_wanted() {
+    let Some(room) = with_lyrics().await else { return };
+    let folder = "Мар’яна Гай/Степ";
+    // The translation has no sixth line, and its times are a little off; the pronunciation stops at the fourth.
+    let translated: String = (0..10).filter(|n| *n != 5).map(|n| format!("[00:0{n}.60]Рядок {n}\n")).collect();
+    let pronounced: String = (0..4).map(|n| format!("[00:0{n}.50]Lajn {n}\n")).collect();
+    write(&room.folder, &format!("{folder}/01 Вітер.uk.lrc"), translated.as_bytes());
+    write(&room.folder, &format!("{folder}/01 Вітер.en-Latn.pronunciation.lrc"), pronounced.as_bytes());
+    let script = r#"
+        await plays("Вітер");
+        element("show-lyrics").click();
+        await until("lines", () => element("lines")?.children.length === 10);
+        const boxes = () => [...document.querySelectorAll(".other-lyrics label")];
+        const below = n => [...element("lines").children[n].querySelectorAll(".below")].map(node => `${node.lang} ${node.textContent}`).join();
+        const names = boxes().map(label => label.textContent.trim()).sort();
+        const before = below(1);
+        boxes().find(label => label.textContent.includes("Translation")).querySelector("input").click();
+        await until("the translation", () => below(1));
+        const seen = [below(1), below(5), below(9)];
+        boxes().find(label => label.textContent.includes("Pronunciation")).querySelector("input").click();
+        await until("the pronunciation", () => below(1).includes("Lajn"));
+        // A click seeks still, and a line is marked still.
+        element("lines").children[8].querySelector("button").click();
+        await until("the ninth line", () => element("lines").children[8].hasAttribute("aria-current"));
+        return [names, before, ...seen, below(1).split(",").sort().join()];
+    "#;
+    let seen = json!([
+        ["Pronunciation: English (Latin)", "Translation: Ukrainian"],
+        "",
+        "uk Рядок 1",
+        "",
+        "uk Рядок 9",
+        "en-Latn Lajn 1,uk Рядок 1"
+    ]);
+    assert_eq!(room.run(script).await, seen);
+    room.open_page().await;
+    let again = r#"
+        await plays("Вітер");
+        element("show-lyrics").click();
+        await until("lines", () => element("lines")?.children.length === 10);
+        return [element("lines").querySelectorAll(".below").length, document.querySelectorAll(".other-lyrics :checked").length];
+    "#;
+    assert_eq!(room.run(again).await, json!([13, 2]), "it is remembered");
+    room.browser.close().await;
+}
+
+#[tokio::test]
+async fn the_offset_of_the_lyrics_is_changed_by_its_buttons_and_remembered_for_the_track() {
+    let Some(room) = with_lyrics().await else { return };
+    let script = r#"
+        await plays("Вітер");
+        element("show-lyrics").click();
+        await until("lines", () => element("lines")?.children.length === 10);
+        element("play").click();
+        await state("paused");
+        const shown = () => document.querySelector(".offset output").textContent;
+        const line = () => [...element("lines").children].findIndex(one => one.hasAttribute("aria-current"));
+        slide("seek", 3.4);
+        await until("the third line", () => line() === 2);
+        const seen = [shown()];
+        for (let n = 0; n < 5; n++) element("lyrics-earlier").click();
+        await until("the fourth line, which begins at 3.5", () => line() === 3);
+        seen.push(shown());
+        for (let n = 0; n < 7; n++) element("lyrics-later").click();
+        await until("the third line again", () => line() === 2);
+        seen.push(shown());
+        // A click on a line goes to where it is heard.
+        element("lines").children[5].querySelector("button").click();
+        await until("its place", () => Math.abs(audio.currentTime - 5.7) < 0.01);
+        element("play").click();
+        await until("the sixth line", () => line() === 5);
+        return seen;
+    "#;
+    assert_eq!(room.run(script).await, json!(["0.0 s", "0.5 s", "-0.2 s"]));
+    room.open_page().await;
+    let again = r#"
+        await plays("Вітер");
+        element("show-lyrics").click();
+        return await until("the offset", () => document.querySelector(".offset output")?.textContent);
+    "#;
+    assert_eq!(room.run(again).await, json!("-0.2 s"));
+    room.browser.close().await;
+}

@@ -1,12 +1,17 @@
 //! The player page in a real browser, before the shipped binary and its store of a folder.
 
+mod continued;
+mod controls;
 mod library;
 mod looks;
 mod lyrics;
 mod playing;
+mod queue;
 mod radio;
 mod signin;
 mod sound;
+mod states;
+mod stations;
 
 use std::path::Path;
 

@@ -1,6 +1,7 @@
 //! Radio, through the shipped binary: the list over SQLite and PostgreSQL, a scripted station that behaves and misbehaves,
 //! and a real Icecast with ffmpeg as its source.
 
+mod changes;
 mod directory;
 mod ends;
 pub mod icecast;

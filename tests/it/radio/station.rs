@@ -21,6 +21,9 @@ const FRAME_BYTES: usize = 417;
 /// Time between two pieces of sound: some four times as fast as it plays.
 const PACE: Duration = Duration::from_millis(60);
 
+/// Time between two pieces of 13 kB of what has no end.
+const FLOOD_PACE: Duration = Duration::from_millis(5);
+
 /// The station; it ends when it is dropped.
 pub struct Station {
     address: SocketAddr,
@@ -194,13 +197,14 @@ fn answer(path: &str, own: SocketAddr) -> String {
     }
 }
 
-/// Sends a head and then lines without an end.
+/// Sends a head and then lines without an end; at a pace at which what is sent is what is taken, and no buffer fills.
 async fn flood(mut stream: TcpStream, shared: &Shared, head: &[u8]) {
-    let line = "x-filler: x\r\n".repeat(100);
-    let mut next = stream.write_all(head).await;
+    let lines = "x-filler: x\r\n".repeat(1000);
+    let (mut pace, mut next) = (interval(FLOOD_PACE), stream.write_all(head).await);
     while next.is_ok() {
-        next = stream.write_all(line.as_bytes()).await;
-        shared.flooded.fetch_add(line.len(), Ordering::SeqCst);
+        pace.tick().await;
+        next = stream.write_all(lines.as_bytes()).await;
+        shared.flooded.fetch_add(lines.len(), Ordering::SeqCst);
     }
 }
 

@@ -1,4 +1,4 @@
-//! Tracks of the caller, `/api/v1/tracks`: what a player lists and searches.
+//! Tracks of the caller, `/api/v1/tracks`: what a player lists and searches, and one of them.
 
 use std::sync::Arc;
 
@@ -6,11 +6,12 @@ use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::tracks::database_unavailable;
-use crate::track_name::TrackName;
+use super::tracks::{database_unavailable, no_track};
+use crate::track_name::{ListeningKind, TrackName};
 use crate::{Catalog, LibraryQuery, Track};
 use server_kit::api::error::Error;
 use server_kit::api::extractors::{Json, Query};
+use server_kit::api::id::PathTrackId;
 use server_kit::api::pagination::{self, Page, PageLimits};
 use server_kit::api::user::User;
 
@@ -56,6 +57,8 @@ pub struct LibraryTrack {
     artist: Option<String>,
     /// Album, by the folder of the object.
     album: Option<String>,
+    /// What it is to a listener, under which a player keeps positions.
+    kind: ListeningKind,
     /// The media type.
     content_type: Option<String>,
     /// The size in bytes.
@@ -65,8 +68,9 @@ pub struct LibraryTrack {
 impl From<Track> for LibraryTrack {
     fn from(track: Track) -> Self {
         let content_type = track.content_type.as_ref().and_then(|value| value.to_str().ok()).map(str::to_owned);
+        let kind = ListeningKind::of_track(&track.key, content_type.as_deref());
         let TrackName { title, artist, album } = TrackName::of_key(&track.key);
-        Self { id: track.id.to_string(), title, artist, album, content_type, size_bytes: track.size }
+        Self { id: track.id.to_string(), title, artist, album, kind, content_type, size_bytes: track.size }
     }
 }
 
@@ -86,6 +90,7 @@ pub async fn list(
     })?;
     let query = LibraryQuery {
         user: (!state.is_whole).then(|| user.id().clone()),
+        id: None,
         words: words(search.q.as_deref().unwrap_or_default())?,
         after: place.unwrap_or_default(),
         // One more than the page tells whether there is a next page.
@@ -94,6 +99,28 @@ pub async fn list(
     let tracks = state.catalog.search(&query).await.map_err(database_unavailable)?;
     let page = Page::from_lookahead(tracks, limit, |last| format!("{}{SEPARATOR}{}", last.key, last.id));
     Ok(Json(page.map(LibraryTrack::from)))
+}
+
+/// Returns a track that the caller may know of, as the list has it.
+#[utoipa::path(get, path = "/api/v1/tracks/{id}", tag = "catalogue", security(("bearer" = [])), params(("id" = String, Path, description = "The track")), responses(
+    (status = 200, description = "The track", body = LibraryTrack), (status = 400, description = "The id cannot be one"),
+    (status = 401, description = "No valid token"), (status = 404, description = "The caller's list has no such track"),
+    (status = 429, description = "Too many requests"), (status = 503, description = "The database is away")))]
+pub async fn read(
+    user: User,
+    State(state): State<Arc<LibraryState>>,
+    PathTrackId(id): PathTrackId,
+) -> Result<Json<LibraryTrack>, Error> {
+    let query = LibraryQuery {
+        user: (!state.is_whole).then(|| user.id().clone()),
+        id: Some(id),
+        words: Vec::new(),
+        after: Default::default(),
+        limit: 1,
+    };
+    let found = state.catalog.search(&query).await.map_err(database_unavailable)?;
+    // One of somebody else is none, so that nobody learns which ids there are.
+    found.into_iter().next().map(|track| Json(track.into())).ok_or_else(no_track)
 }
 
 fn words(search: &str) -> Result<Vec<String>, Error> {

@@ -30,9 +30,9 @@ pub fn catalog_admin_routes(catalogue: Arc<CatalogAdminState>) -> OpenApiRouter 
         .with_state(catalogue)
 }
 
-/// Returns the path by which users list and search their tracks.
+/// Returns the paths by which users list, search and read their tracks.
 pub fn library_routes(library: Arc<LibraryState>) -> OpenApiRouter {
-    OpenApiRouter::new().routes(routes!(library::list)).with_state(library)
+    OpenApiRouter::new().routes(routes!(library::list)).routes(routes!(library::read)).with_state(library)
 }
 
 /// Returns the operator's path to streaming URLs.

@@ -243,6 +243,7 @@ pub async fn delete(
     Ok(StatusCode::NO_CONTENT)
 }
 
-fn no_track() -> Error {
+/// The answer where there is no such track.
+pub fn no_track() -> Error {
     Error::not_found("there is no such track")
 }

@@ -2,7 +2,8 @@
 
 const TIMEOUT = 12_000;
 
-/** @typedef {{ id: string, title: string, artist: string | null, album: string | null, contentType?: string | null, sizeBytes?: number | null }} Track */
+/** @typedef {"audio" | "audiobook" | "podcast"} ListeningKind under which the server keeps where a listener is */
+/** @typedef {{ id: string, title: string, artist: string | null, album: string | null, kind?: ListeningKind, contentType?: string | null, sizeBytes?: number | null }} Track */
 /** @typedef {{ items: Track[], nextCursor: string | null }} TrackPage */
 
 /** A refusal (`status`), or no answer at all (`status` 0). */
@@ -139,6 +140,15 @@ export class Api {
     if (search) query.set("q", search);
     if (cursor) query.set("cursor", cursor);
     return this.get(`/api/v1/tracks?${query}`, signal);
+  }
+
+  /**
+   * A track as the list has it.
+   * @param {string} id
+   * @returns {Promise<Track>}
+   */
+  track(id) {
+    return this.get(`/api/v1/tracks/${encodeURIComponent(id)}`);
   }
 
   /**

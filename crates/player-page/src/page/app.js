@@ -1,6 +1,7 @@
 // The page: signs in, puts the parts together, and draws what has changed.
 
 import { PRESETS } from "./audio/presets.js";
+import { announce } from "./announce.js";
 import { Api } from "./api.js";
 import { heard } from "./commands.js";
 import { deck, paint } from "./deck.js";
@@ -13,14 +14,14 @@ import { Live } from "./live.js";
 import { Lyrics, lyricsPanel } from "./lyrics.js";
 import { recall, remember } from "./memory.js";
 import { help, queuePanel, soundPanel } from "./panels.js";
-import { Places } from "./places.js";
+import { Places, isSpoken } from "./places.js";
 import { Playback } from "./playback.js";
 import { Queue } from "./queue.js";
 import { Radio, view as radioView } from "./radio.js";
 import * as session from "./session.js";
 import { comeBack, goToProvider } from "./signin.js";
 import { SleepTimer } from "./sleep.js";
-import { change as changeLanguage, fill, speak, text } from "./texts.js";
+import { change as changeLanguage, fill, speak } from "./texts.js";
 
 const TOKEN = "tidegate.player.token";
 
@@ -39,7 +40,7 @@ export class App {
   playback = new Playback(element("audio"), this.api, this.places, this.live, {
     changed: () => this.draw(),
     ended: () => this.#ended(),
-    lost: () => { if (this.queue.index < this.queue.items.length - 1) setTimeout(() => this.next(), 1500); },
+    lost: () => { if (this.queue.hasNext) setTimeout(() => this.next(), 1500); },
     retune: (station) => this.tune(station),
   });
   queue = new Queue(() => this.draw());
@@ -70,8 +71,6 @@ export class App {
   visit = 0;
   /** @type {Element | null} */
   #back = null;
-  /** @type {ReturnType<typeof setTimeout> | undefined} */
-  #toast;
 
   async start() {
     speak(recall("language"));
@@ -121,7 +120,7 @@ export class App {
     const { current } = this.queue;
     const isBusy = () => Boolean(this.playback.track || this.playback.station);
     if (!current || isBusy()) return this.playback.again();
-    const known = await this.places.of(current.id).catch(() => at);
+    const known = await this.places.of(current).catch(() => at);
     if (!isBusy() && this.queue.current === current) await this.playback.load(current, known || at, false);
   }
 
@@ -145,7 +144,7 @@ export class App {
     if (this.#restored) this.queue.keep(this.playback.seconds);
     this.#restored = false;
     this.live.leave();
-    this.radio.leave();
+    this.radio.empty();
     this.playback.leave();
     this.places.belongTo(null);
     this.queue.belongTo(null);
@@ -190,12 +189,16 @@ export class App {
   // --- Playing -------------------------------------------------------------------------------------------------------
 
   /**
-   * Loads the current track of the queue.
+   * Loads the current track of the queue; what is spoken goes on where the user stopped.
    * @param {boolean} play whether sound is wanted
    * @param {number} from seconds
    */
-  #load(play = true, from = 0) {
-    if (this.queue.current) void this.playback.load(this.queue.current, from, play);
+  async #load(play = true, from = 0) {
+    const { current } = this.queue;
+    if (!current) return;
+    const at = from || (isSpoken(current) ? await this.places.toContinue(current) : 0);
+    // Not what was left meanwhile.
+    if (this.queue.current === current) void this.playback.load(current, at, play);
   }
 
   /** @type {(items: Track[], index: number, from?: number) => void} */
@@ -208,7 +211,7 @@ export class App {
 
   /** @type {(index: number) => void} */
   jump = (index) => {
-    this.queue.index = index;
+    this.queue.jump(index);
     this.#load();
   };
 
@@ -237,15 +240,14 @@ export class App {
     else { this.playback.wanted = false; this.draw(); }
   }
 
-  shuffle = () => { this.queue.shuffle = !this.queue.shuffle; this.draw(); };
-  repeat = () => {
-    /** @type {Record<import("./queue.js").Repeat, import("./queue.js").Repeat>} */
-    const after = { off: "all", all: "one", one: "off" };
-    this.queue.repeat = after[this.queue.repeat];
-    this.draw();
-  };
   /** @type {(track: Track) => void} */
-  add = (track) => { this.queue.add(track); this.say("queue.added", { title: track.title }); if (!this.playback.track && !this.playback.station) { this.queue.index = 0; this.#load(false); } };
+  add = (track) => {
+    this.queue.add(track);
+    this.say("queue.added", { title: track.title });
+    if (this.playback.track || this.playback.station) return;
+    this.queue.jump(0);
+    this.#load(false);
+  };
 
   /** @type {(index: number) => void} */
   remove = (index) => {
@@ -333,18 +335,7 @@ export class App {
   /** @type {(tag: string) => void} */
   choose = (tag) => { remember("language", tag); changeLanguage(tag); this.draw(); };
 
-  /**
-   * Says something to screen readers, and shows it for a moment.
-   * @param {string} key
-   * @param {import("./texts.js").Values} [values]
-   */
-  say(key, values) {
-    const told = element("told");
-    told.textContent = text(key, values);
-    told.classList.add("toast");
-    clearTimeout(this.#toast);
-    this.#toast = setTimeout(() => told.classList.remove("toast"), 4000);
-  }
+  say = announce;
 
   draw() {
     if (this.#drawing) return;

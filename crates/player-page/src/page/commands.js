@@ -37,7 +37,7 @@ async function play(app, command) {
   if (visit !== app.visit) return;
   if (!isHere) return taken(app);
   const { radio, schedule_name: schedule } = command;
-  app.radio.follow(radio.now_url);
+  app.radio.follow(radio.station.id, radio.now_url);
   app.say(schedule ? "radio.scheduled" : "radio.begun", { name: radio.station.name, schedule: schedule ?? "" });
   await app.playStation(radio.station, radio.play_url);
 }

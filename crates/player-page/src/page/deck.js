@@ -31,11 +31,11 @@ export function deck(app) {
     </div>
     <div class="transport">
       <div class="buttons">
-        <button type="button" class="round only-wide" id="shuffle" aria-pressed=${String(app.queue.shuffle)} aria-label=${text("shuffle")} title=${text("shuffle")} @click=${app.shuffle} ?disabled=${!track}>${icon("shuffle")}</button>
+        <button type="button" class="round only-wide" id="shuffle" aria-pressed=${String(app.queue.shuffle)} aria-label=${text("shuffle")} title=${text("shuffle")} @click=${() => app.queue.toggleShuffle()} ?disabled=${!track}>${icon("shuffle")}</button>
         <button type="button" class="round" id="previous" aria-label=${text("previous")} title=${text("previous")} @click=${app.previous} ?disabled=${!track}>${icon("previous")}</button>
         <button type="button" class="round play ${waits ? "waits" : ""}" id="play" aria-label=${label} title=${label} @click=${app.toggle}>${icon(isPlaying ? "pause" : "play")}</button>
         <button type="button" class="round" id="next" aria-label=${text("next")} title=${text("next")} @click=${app.next} ?disabled=${!track}>${icon("next")}</button>
-        <button type="button" class="round only-wide" id="repeat" aria-pressed=${String(app.queue.repeat !== "off")} aria-label=${text(`repeat.${app.queue.repeat}`)} title=${text(`repeat.${app.queue.repeat}`)} @click=${app.repeat} ?disabled=${!track}>${icon(app.queue.repeat === "one" ? "one" : "repeat")}</button>
+        <button type="button" class="round only-wide" id="repeat" aria-pressed=${String(app.queue.repeat !== "off")} aria-label=${text(`repeat.${app.queue.repeat}`)} title=${text(`repeat.${app.queue.repeat}`)} @click=${() => app.queue.toggleRepeat()} ?disabled=${!track}>${icon(app.queue.repeat === "one" ? "one" : "repeat")}</button>
       </div>
       ${station ? html`<p class="on-air"><span class="dot" aria-hidden="true"></span>${text("radio.live")}</p>` : seekBar(app)}
     </div>

@@ -2,7 +2,7 @@
 
 import { icon } from "./icons.js";
 import { view as libraryView } from "./library.js";
-import { html, nothing } from "./lit.js";
+import { html, live, nothing } from "./lit.js";
 import { language, text } from "./texts.js";
 
 /** @typedef {import("./app.js").App} App */
@@ -12,10 +12,19 @@ import { language, text } from "./texts.js";
 const PLACES = ["library", "radio"];
 const LANGUAGES = { en: "English", es: "Español", ru: "Русский", uk: "Українська" };
 
+/**
+ * The field that searches the place which is shown.
+ * @param {App} app
+ */
+function search(app) {
+  const [place, label] = app.place === "radio" ? [app.radio, text("search.radio")] : [app.library, text("search")];
+  return html`<div class="search" role="search"><label class="unseen" for="search">${label}</label>${icon("search")}
+    <input id="search" type="search" autocomplete="off" spellcheck="false" placeholder=${text("search.hint")} .value=${live(place.search)} @input=${(event) => place.type(event.target.value)}></div>`;
+}
+
 /** @param {App} app */
 export const tools = (app) => html`
-  ${app.state === "ready" ? html`<div class="search" role="search"><label class="unseen" for="search">${text("search")}</label>${icon("search")}
-    <input id="search" type="search" autocomplete="off" spellcheck="false" placeholder=${text("search.hint")} @input=${(event) => { app.place = "library"; app.library.type(event.target.value); }}></div>` : nothing}
+  ${app.state === "ready" ? search(app) : nothing}
   <label class="unseen" for="language">${text("language")}</label>
   <select id="language" class="pill" title=${text("language")} @change=${(event) => app.choose(event.target.value)}>
     ${Object.entries(LANGUAGES).map(([tag, name]) => html`<option value=${tag} lang=${tag} ?selected=${tag === language}>${name}</option>`)}</select>

@@ -51,7 +51,7 @@ export function actionsOf(app) {
     arrowup: () => app.setVolume(app.volume + 5), arrowdown: () => app.setVolume(app.volume - 5), m: app.mute,
     n: app.next, p: app.previous, "<": speed(-1), ">": speed(1), "[": pitch(-1), "]": pitch(1),
     q: () => app.show("queue"), y: () => app.show("lyrics"), e: () => app.show("sound"), "?": app.openHelp,
-    "/": () => { app.go("library"); document.getElementById("search")?.focus(); },
+    "/": () => document.getElementById("search")?.focus(),
     escape: () => { if (app.panel) app.show(app.panel); },
   };
 }

@@ -19,8 +19,13 @@ export class Library {
   found = "";
   /** @type {Track[]} */
   items = [];
-  /** @type {Continued[]} */
+  /** @type {{ place: Continued, track: Track }[]} */
   continued = [];
+  /**
+   * Tracks that the list does not have, as the catalogue told them; null where it has no such track.
+   * @type {Map<string, Track | null>}
+   */
+  #told = new Map();
   /** @type {"loading" | "ready" | "none" | "failed"} */
   state = "loading";
   /** @type {string | null} */
@@ -65,6 +70,7 @@ export class Library {
     clearTimeout(this.#timer);
     Object.assign(this, { search: "", found: "", items: [], continued: [], state: "loading" });
     this.#cursor = null;
+    this.#told = new Map();
   }
 
   /** Loads the list anew; throws nothing: a failure is a state. */
@@ -91,25 +97,49 @@ export class Library {
   async loadContinued() {
     const visit = this.#visit;
     const found = await this.#places.continued().catch(() => []);
+    const tracks = await Promise.all(found.map(({ id }) => this.#track(id)));
     if (visit !== this.#visit) return;
-    this.continued = found;
+    // Where it was heard is kept under the kind that it was reported as.
+    this.continued = found.map((place, n) => ({ place, track: { ...tracks[n], kind: place.kind } }));
     this.#changed();
   }
 
   /**
+   * A track by its id: of the list, else of the catalogue, else by no more than the id.
    * @param {string} id
-   * @returns {Track}
+   * @returns {Promise<Track>}
    */
-  title(id) {
-    const known = this.items.find((track) => track.id === id);
-    return known ?? { id, title: (id.split(":").at(-1) ?? id).replace(/\.[a-z0-9]{2,4}$/i, "").replace(/[-_]/g, " "), artist: null, album: null };
+  async #track(id) {
+    const known = this.items.find((track) => track.id === id) ?? this.#told.get(id);
+    if (known) return known;
+    if (known === null) return namedById(id);
+    const told = this.#told;
+    try {
+      const track = await this.#api.track(id);
+      told.set(id, track);
+      return track;
+    } catch (error) {
+      if (refusalOf(error)?.status === 404) told.set(id, null);
+      return namedById(id);
+    }
   }
+}
+
+/**
+ * @param {string} id
+ * @returns {Track}
+ */
+function namedById(id) {
+  return { id, title: (id.split(":").at(-1) ?? id).replace(/\.[a-z0-9]{2,4}$/i, "").replace(/[-_]/g, " "), artist: null, album: null };
 }
 
 /** @param {Track} track */
 const kind = ({ contentType }) => (contentType ?? "").replace(/^audio\/(x-)?/, "").toUpperCase();
 /** @param {Track} track */
 const size = ({ sizeBytes }) => (sizeBytes ? text("size", { size: number(sizeBytes / 1e6) }) : "");
+
+/** @param {import("./api.js").ListeningKind} kind */
+const spokenKind = (kind) => (kind === "audiobook" ? text("kind.audiobook") : kind === "podcast" ? text("kind.podcast") : "");
 
 /**
  * The list of tracks.
@@ -178,7 +208,7 @@ function row(track, index, items, current, isPlaying, does) {
  * @param {Does} does
  */
 function continued(library, does) {
-  const items = library.continued.map((place) => ({ place, track: library.title(place.id) }));
+  const items = library.continued;
   if (items.length === 0) return nothing;
   return html`<section class="continue" aria-labelledby="continue-title">
     <h2 id="continue-title">${text("continue")}</h2>
@@ -187,7 +217,7 @@ function continued(library, does) {
       return html`<li><button type="button" class="tile" @click=${() => does.resume(track, at)}>
         ${cover(track.album ?? track.title, "large")}
         <span class="title">${track.title}</span>
-        <span class="about">${length > 0 ? text("continue.left", { left: clock(length - at) }) : text("continue.at", { at: clock(at) })}</span>
+        <span class="about">${[spokenKind(place.kind), length > 0 ? text("continue.left", { left: clock(length - at) }) : text("continue.at", { at: clock(at) })].filter(Boolean).join(" · ")}</span>
         ${length > 0 ? html`<progress max=${length} value=${at} aria-label=${text("continue.heard", { at: spoken(at) })}></progress>` : nothing}
       </button></li>`;
     })}</ul>

@@ -21,21 +21,36 @@ export function panelHead(app, name, extra = nothing) {
     <button type="button" class="round" id="close" aria-label=${text("close")} title=${text("close")} @click=${() => app.show(name)}>${icon("close")}</button></div>`;
 }
 
+/**
+ * Focuses a tool of a row of the queue: one that is moved or removed loses the focus.
+ * @param {number} index
+ * @param {string} tool
+ */
+function focusTool(index, tool) {
+  requestAnimationFrame(() => {
+    const row = document.getElementById("queue")?.children[index];
+    const wanted = row?.querySelector(`[data-tool=${tool}]:enabled`) ?? row?.querySelector("[data-tool]:enabled") ?? document.getElementById("side-title");
+    if (wanted instanceof HTMLElement) wanted.focus();
+  });
+}
+
 /** @param {App} app */
 export function queuePanel(app) {
   const { queue } = app;
-  const clear = html`<button type="button" class="quiet" id="clear" @click=${() => queue.clear()} ?disabled=${queue.items.length < 2}>${text("queue.clear")}</button>`;
+  const clear = html`<button type="button" class="quiet" id="clear" @click=${() => { queue.clear(); focusTool(0, "remove"); }} ?disabled=${queue.items.length < 2}>${text("queue.clear")}</button>`;
   if (queue.items.length === 0) return html`${panelHead(app, "queue")}<div class="empty">${icon("queue")}<h3>${text("queue.empty")}</h3><p>${text("queue.empty.why")}</p></div>`;
+  /** @type {(from: number, to: number, tool: string) => void} */
+  const move = (from, to, tool) => { queue.move(from, to); focusTool(to, tool); };
   return html`${panelHead(app, "queue", clear)}
     <p class="about">${text("queue.count", { count: queue.items.length })}</p>
-    <ol class="tracks narrow" id="queue">${repeat(queue.items, (item) => item, (track, index) => html`
+    <ol class="tracks narrow" id="queue">${repeat(queue.items, (entry) => entry, (track, index) => html`
       <li class="track">
         <button type="button" class="track-play" aria-current=${index === queue.index ? "true" : nothing} @click=${() => app.jump(index)}>
           ${cover(track.album ?? track.title)}<span class="words"><span class="title">${track.title}</span><span class="about">${track.artist ?? ""}</span></span></button>
         <span class="row-tools">
-          <button type="button" class="round small" ?disabled=${index === 0} aria-label=${text("queue.up", { title: track.title })} @click=${() => queue.move(index, index - 1)}>${icon("up")}</button>
-          <button type="button" class="round small" ?disabled=${index === queue.items.length - 1} aria-label=${text("queue.down", { title: track.title })} @click=${() => queue.move(index, index + 1)}>${icon("down")}</button>
-          <button type="button" class="round small" aria-label=${text("queue.remove", { title: track.title })} @click=${() => app.remove(index)}>${icon("close")}</button>
+          <button type="button" class="round small" ?disabled=${index === 0} aria-label=${text("queue.up", { title: track.title })} data-tool="up" @click=${() => move(index, index - 1, "up")}>${icon("up")}</button>
+          <button type="button" class="round small" ?disabled=${index === queue.items.length - 1} aria-label=${text("queue.down", { title: track.title })} data-tool="down" @click=${() => move(index, index + 1, "down")}>${icon("down")}</button>
+          <button type="button" class="round small" aria-label=${text("queue.remove", { title: track.title })} data-tool="remove" @click=${() => { app.remove(index); focusTool(Math.min(index, queue.items.length - 1), "remove"); }}>${icon("close")}</button>
         </span>
       </li>`)}</ol>`;
 }

@@ -8,9 +8,24 @@ import { Retry } from "./retry.js";
 const KEY = (user) => `player.places.${user}`;
 const MOST = 200;
 const PATIENCE = 2000; // ms that a user who leaves waits for the server
+const SHOWN = 12;
+const ENDED = 0.98; // share of the length, from which a track was heard to its end
+/**
+ * What is continued here; films are continued on their own page.
+ * @type {ListeningKind[]}
+ */
+const KINDS = ["audio", "audiobook", "podcast"];
 
-/** @typedef {{ positionMs: number, timestamp: string, durationMs?: number }} Place */
-/** @typedef {{ id: string, positionMs: number, durationMs?: number | null }} Continued a track that can be continued */
+/** @typedef {import("./api.js").Track} Track */
+/** @typedef {import("./api.js").ListeningKind} ListeningKind */
+/** @typedef {{ positionMs: number, timestamp: string, durationMs?: number, kind?: ListeningKind }} Place */
+/** @typedef {{ id: string, kind: ListeningKind, positionMs: number, durationMs?: number | null, updatedAt: string }} Continued a track that can be continued */
+
+/**
+ * True of what is heard in pieces, where a piece of music begins anew.
+ * @param {Track} track
+ */
+export const isSpoken = ({ kind }) => kind === "audiobook" || kind === "podcast";
 
 export class Places {
   #api;
@@ -58,14 +73,14 @@ export class Places {
 
   /**
    * Keeps a place and sends it.
-   * @param {string} id
+   * @param {Track} track
    * @param {number} seconds
    * @param {number} length
    * @param {boolean} closing the page may end before there is an answer
    */
-  report(id, seconds, length, closing = false) {
+  report({ id, kind }, seconds, length, closing = false) {
     /** @type {Place} */
-    const place = { positionMs: Math.round(seconds * 1000), timestamp: new Date().toISOString() };
+    const place = { positionMs: Math.round(seconds * 1000), timestamp: new Date().toISOString(), kind: kind ?? "audio" };
     if (Number.isFinite(length)) place.durationMs = Math.round(length * 1000);
     this.#waiting.set(id, place);
     if (this.#waiting.size > MOST) this.#waiting.delete([...this.#waiting.keys()][0]);
@@ -105,19 +120,44 @@ export class Places {
 
   /**
    * Seconds at which the user stopped, the newer of browser and server; 0 where none is known.
-   * @param {string} id
+   * @param {Track} track
    */
-  async of(id) {
+  async of({ id, kind }) {
     const own = this.#waiting.get(id);
     if (own) return own.positionMs / 1000;
     if (!this.isKept) return 0;
-    const { positionMs } = await this.#api.get(`/api/v1/tracks/${encodeURIComponent(id)}/position`);
+    const { positionMs } = await this.#api.get(`/api/v1/tracks/${encodeURIComponent(id)}/position?kind=${kind ?? "audio"}`);
     return (positionMs ?? 0) / 1000;
   }
 
-  /** @returns {Promise<Continued[]>} */
+  /**
+   * Seconds from which a track goes on; 0 where it was not begun, or was heard to its end.
+   * @param {Track} track
+   */
+  async toContinue({ id, kind }) {
+    const own = this.#waiting.get(id);
+    if (own) return own.positionMs < (own.durationMs ?? Infinity) * ENDED ? own.positionMs / 1000 : 0;
+    if (!this.isKept) return 0;
+    try {
+      /** @type {{ items: Continued[] }} */
+      const { items } = await this.#api.get(`/api/v1/progress?kind=${kind ?? "audio"}&limit=100`);
+      const found = items.find((item) => item.id === id);
+      return found && found.positionMs < (found.durationMs ?? Infinity) * ENDED ? found.positionMs / 1000 : 0;
+    } catch {
+      // It begins anew then.
+      return 0;
+    }
+  }
+
+  /**
+   * What can be continued, the newest first.
+   * @returns {Promise<Continued[]>}
+   */
   async continued() {
     if (!this.isKept) return [];
-    return (await this.#api.get("/api/v1/progress?kind=audio&limit=12")).items;
+    const pages = await Promise.all(KINDS.map((kind) => this.#api.get(`/api/v1/progress?kind=${kind}&limit=${SHOWN}`)));
+    /** @type {Continued[]} */
+    const all = pages.flatMap(({ items }) => items);
+    return all.sort((one, other) => Date.parse(other.updatedAt) - Date.parse(one.updatedAt)).slice(0, SHOWN);
   }
 }

@@ -84,7 +84,7 @@ export class Playback {
     if (!this.track || this.element.readyState === 0) return;
     this.#reported = performance.now();
     const at = state === "stopped" ? this.length : this.seconds;
-    if (at > 0) this.#places.report(this.track.id, at, this.length, closing);
+    if (at > 0) this.#places.report(this.track, at, this.length, closing);
     this.#live.report(state, this.track, at, this.length, closing);
   }
 

@@ -31,7 +31,7 @@ const FIRST_BACKOFF: Duration = Duration::from_secs(1);
 const MAX_BACKOFF: Duration = Duration::from_secs(30);
 /// Time for which a connection must hold before the waits begin anew.
 const STABLE_TIME: Duration = Duration::from_secs(30);
-/// Interval in which it is looked for whether the station was deleted, on another node perhaps.
+/// Interval in which it is looked for whether the station was deleted or moved, on another node perhaps.
 const LISTING_INTERVAL: Duration = Duration::from_secs(30);
 /// Time for which listeners that had sound wait before the fallback station is heard: they have a burst left.
 const FALLBACK_DELAY: Duration = Duration::from_secs(2);
@@ -47,7 +47,7 @@ pub async fn run(service: RadioService, relay: Arc<StationRelay>) {
     let mut running = RunningRelay { service: &service, relay: &relay, end: StreamEnd::Offline };
     // Pinned here: a listener that comes as it would become idle loses no connection.
     let mut connected = pin!(keep_connected(&service, &relay));
-    let mut deleted = pin!(wait_until_deleted(&service, id));
+    let mut unlisted = pin!(wait_until_unlisted(&service, &relay));
     running.end = loop {
         tokio::select! {
             () = service.0.tasks.stopping() => break StreamEnd::Shutdown,
@@ -58,9 +58,11 @@ pub async fn run(service: RadioService, relay: Arc<StationRelay>) {
             }
             // By whoever ended it.
             () = relay.wait_until_ended() => break StreamEnd::Deleted,
-            () = &mut deleted => {
-                service.close_board(id);
-                break StreamEnd::Deleted;
+            end = &mut unlisted => {
+                if end == StreamEnd::Deleted {
+                    service.close_board(id);
+                }
+                break end;
             }
             () = &mut connected => break StreamEnd::Offline,
         }
@@ -81,11 +83,14 @@ impl Drop for RunningRelay<'_> {
     }
 }
 
-async fn wait_until_deleted(service: &RadioService, id: Uuid) {
+/// Resolves when the station is no longer listed, or has another address there.
+async fn wait_until_unlisted(service: &RadioService, relay: &StationRelay) -> StreamEnd {
     loop {
         sleep(LISTING_INTERVAL).await;
-        if matches!(service.0.store.get(id).await, Ok(None)) {
-            return;
+        match service.0.store.get(relay.station.id).await {
+            Ok(None) => return StreamEnd::Deleted,
+            Ok(Some(listed)) if listed.url != relay.station.url => return StreamEnd::Moved,
+            Ok(Some(_)) | Err(_) => {}
         }
     }
 }
