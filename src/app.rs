@@ -319,7 +319,7 @@ async fn open_process(
         stream_observer: events.as_ref().and_then(|events| events.stream_observer.clone()),
         live_streams: Arc::default(),
         recent_failures: Arc::default(),
-        compressions: crate::proxy::encoded::compressions(),
+        compressions: crate::proxy::encoded::Compressions::default(),
         clock: clock.clone(),
         tasks: tasks.clone(),
     };

@@ -59,7 +59,7 @@ pub async fn idle_runtime(settings: &Settings) -> Result<Runtime, StartError> {
         stream_observer: None,
         live_streams: Arc::default(),
         recent_failures: Arc::default(),
-        compressions: crate::proxy::encoded::compressions(),
+        compressions: crate::proxy::encoded::Compressions::default(),
         clock: clock.clone(),
         tasks: tasks.clone(),
     };

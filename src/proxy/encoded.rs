@@ -2,12 +2,14 @@
 //! text. Ranges and preconditions that are about bytes are answered with the object as it is stored.
 
 use std::io::Write as _;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use flate2::write::GzEncoder;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::context::RequestContext;
 use super::failure::ProxyFailure;
@@ -35,6 +37,8 @@ const BROTLI_WINDOW: i32 = 20;
 const PATIENCE: Duration = Duration::from_secs(2);
 /// Texts that are compressed at once, each by a thread.
 const AT_ONCE: usize = 2;
+/// Kilobytes of texts, as they are and encoded, that wait for clients to take them.
+const ROOM_KILOBYTES: usize = 64 << 10;
 /// Media types of files in a coding, which say nothing of what is in them.
 const OF_CODINGS: [&str; 7] = [
     "application/gzip",
@@ -46,9 +50,26 @@ const OF_CODINGS: [&str; 7] = [
     "binary/octet-stream",
 ];
 
-/// Creates the calls in which texts are compressed.
-pub fn compressions() -> BlockingCalls {
-    BlockingCalls::with_most(PATIENCE, AT_ONCE)
+/// Compressions of texts, bounded in number and in memory.
+#[derive(Debug)]
+pub struct Compressions {
+    calls: BlockingCalls,
+    /// Kilobytes of texts that are in memory until their clients have taken them.
+    room: Arc<Semaphore>,
+}
+
+impl Default for Compressions {
+    fn default() -> Self {
+        Self { calls: BlockingCalls::with_most(PATIENCE, AT_ONCE), room: Arc::new(Semaphore::new(ROOM_KILOBYTES)) }
+    }
+}
+
+impl Compressions {
+    /// Takes room for a text and its encoded form; `None` where there is none.
+    fn reserve(&self, size: u64) -> Option<OwnedSemaphorePermit> {
+        let kilobytes = u32::try_from(size.div_ceil(1024)).ok()?;
+        Arc::clone(&self.room).try_acquire_many_owned(2 * kilobytes.max(1)).ok()
+    }
 }
 
 /// Asks for the object as `objects::ask` does, in a coding that `route` has and the client takes.
@@ -81,7 +102,12 @@ pub(super) async fn ask(
     }
     let (mut answer, has_begun) = objects::ask(downstream, ctx, target, object.key()).await?;
     if let (Some(coding), false) = (made.first(), has_begun) {
-        answer = encode(&ctx.runtime.process.compressions, answer, *coding).await?;
+        let runtime = Arc::clone(&ctx.runtime);
+        answer = tokio::select! {
+            biased;
+            encoded = encode(&runtime.process.compressions, answer, *coding) => encoded?,
+            () = downstream.closed() => return Err(ProxyFailure::ClientLeft),
+        };
     }
     vary(&mut answer.headers);
     Ok((answer, has_begun))
@@ -102,6 +128,8 @@ fn vary(headers: &mut HeaderMap) {
 /// Describes an object that is stored in a coding by what it is without it.
 fn describe_stored(answer: &mut ObjectResponse, object: &RequestedObject, coding: ContentCoding) {
     let headers = &mut answer.headers;
+    // A date says nothing of the coding: a client that continued by it would get bytes of the other form.
+    headers.remove(header::LAST_MODIFIED);
     if answer.status == StatusCode::NOT_MODIFIED {
         return;
     }
@@ -120,28 +148,32 @@ fn describe_stored(answer: &mut ObjectResponse, object: &RequestedObject, coding
 
 /// Puts a text into `coding`; other answers stay as they are.
 async fn encode(
-    calls: &BlockingCalls,
+    compressions: &Compressions,
     mut answer: ObjectResponse,
     coding: ContentCoding,
 ) -> Result<ObjectResponse, ProxyFailure> {
     if answer.status == StatusCode::NOT_MODIFIED {
         weaken(&mut answer.headers);
+        answer.headers.remove(header::LAST_MODIFIED);
         return Ok(answer);
     }
-    if answer.status != StatusCode::OK || !is_worth_it(&answer.headers) {
+    let Some(size) = size_worth_it(&answer.headers).filter(|_| answer.status == StatusCode::OK) else {
         return Ok(answer);
-    }
-    if let Some(body) = answer.body.take() {
+    };
+    if answer.body.is_some() {
+        // As it is stored, where clients that read slowly have all the room.
+        let Some(room) = compressions.reserve(size) else { return Ok(answer) };
+        let Some(body) = answer.body.take() else { return Ok(answer) };
         let (text, effort) = read(body).await?;
         let plain = text.clone();
-        let encoded = calls.run(move || compress(&plain, coding)).await;
+        let encoded = compressions.calls.run(move || compress(&plain, coding)).await;
         // Too many at once: as it is stored it is there sooner.
         let Ok(Ok(encoded)) = encoded else {
-            answer.body = Some(ObjectBody::Whole(WholeBody::new(text, effort)));
+            answer.body = Some(ObjectBody::Whole(WholeBody::new(text, effort, room)));
             return Ok(answer);
         };
         answer.headers.insert(header::CONTENT_LENGTH, encoded.len().into());
-        answer.body = Some(ObjectBody::Whole(WholeBody::new(encoded.into(), effort)));
+        answer.body = Some(ObjectBody::Whole(WholeBody::new(encoded.into(), effort, room)));
     } else {
         // To a HEAD: the length would cost the work.
         answer.headers.remove(header::CONTENT_LENGTH);
@@ -149,18 +181,20 @@ async fn encode(
     answer.headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static(coding.name()));
     answer.headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("none"));
     weaken(&mut answer.headers);
+    // A date says nothing of the coding: a client that continued by it would get bytes of the other form.
+    answer.headers.remove(header::LAST_MODIFIED);
     Ok(answer)
 }
 
-/// Returns true for a text of a size that is compressed, which nobody has encoded yet or forbidden to (`no-transform`, RFC 9110
-/// §7.7).
-fn is_worth_it(headers: &HeaderMap) -> bool {
+/// Returns the size of a text that is compressed, which nobody has encoded yet or forbidden to (`no-transform`, RFC 9110
+/// §7.7); `None` for everything else.
+fn size_worth_it(headers: &HeaderMap) -> Option<u64> {
     let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
     let size = text(header::CONTENT_LENGTH).and_then(|length| length.parse().ok());
-    text(header::CONTENT_TYPE).is_some_and(is_compressible)
-        && size.is_some_and(|size: u64| SIZES.contains(&size))
+    let is_worth_it = text(header::CONTENT_TYPE).is_some_and(is_compressible)
         && !headers.contains_key(header::CONTENT_ENCODING)
-        && !has_token(headers, &header::CACHE_CONTROL, "no-transform")
+        && !has_token(headers, &header::CACHE_CONTROL, "no-transform");
+    size.filter(|size| is_worth_it && SIZES.contains(size))
 }
 
 /// Makes the entity tag weak: the bytes are others than the store's, and another time may be others again.

@@ -327,6 +327,7 @@ mod tests {
             ProxyFailure::AccessUnavailable,
             ProxyFailure::CatalogUnavailable,
             ProxyFailure::Revoked,
+            ProxyFailure::StreamEnded,
             ProxyFailure::SessionEnded(SessionEnd::Stopped),
             ProxyFailure::Manifest(Box::new(ManifestRefusal { line: 1, fault: ManifestFault::TooLarge })),
             ProxyFailure::Forbidden,

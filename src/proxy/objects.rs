@@ -116,8 +116,10 @@ async fn fail(
             is_folder = folder => is_folder,
             () = downstream.closed() => return respond::failure(downstream, ctx, ProxyFailure::ClientLeft).await,
         };
-        if is_folder {
-            return static_site::redirect_to_folder(downstream, ctx).await;
+        match is_folder {
+            Ok(true) => return static_site::redirect_to_folder(downstream, ctx).await,
+            Ok(false) => {}
+            Err(error) => return respond::failure(downstream, ctx, ProxyFailure::Object(error)).await,
         }
     }
     ctx.failed_object = Some(Box::new(object.origin.location(object.key())));

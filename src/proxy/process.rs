@@ -3,12 +3,12 @@
 
 use std::sync::Arc;
 
+use super::encoded::Compressions;
 use super::stream_observer::StreamObserver;
 use catalog::access::AccessChecker;
 use catalog::settings::AccessSettings;
 use catalog::{Catalog, CatalogMetrics, GrantStore};
 use http_server::acme_challenges::AcmeChallenges;
-use primitives::blocking_calls::BlockingCalls;
 use primitives::clock::Clock;
 use primitives::lifecycle::BackgroundTasks;
 use server_kit::auth::path_token::PathTokenSigner;
@@ -52,7 +52,7 @@ pub struct Process {
     /// The last failures.
     pub recent_failures: Arc<RecentFailures>,
     /// Texts that are compressed, a few at once: more would leave no processor for streams.
-    pub compressions: BlockingCalls,
+    pub compressions: Compressions,
     /// The time.
     pub clock: Clock,
     /// Tasks beside the requests.

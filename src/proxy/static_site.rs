@@ -32,23 +32,35 @@ pub fn may_be_folder(failure: &ProxyFailure) -> bool {
 
 /// Asks whether there is a folder that has the name of `object`: one with an index document, or where folders are listed, with
 /// anything in it.
-pub async fn is_folder_there(object: &RequestedObject, site: &ObjectHandler, tally: &mut AttemptStats) -> bool {
+/// Fails where the store cannot tell: that is no absence.
+pub async fn is_folder_there(
+    object: &RequestedObject,
+    site: &ObjectHandler,
+    tally: &mut AttemptStats,
+) -> Result<bool, ObjectError> {
     if object.folder().is_some() {
-        return false;
+        return Ok(false);
     }
     let prefix = format!("{}/", object.key());
     if let Some(index) = &site.index {
         let plan = RequestPlan::from_request(&Method::HEAD, &HeaderMap::new(), 0);
         let key = format!("{prefix}{index}");
-        if object_engine::serve_object(&object.origin, &plan, &key, tally).await.is_ok() {
-            return true;
+        match object_engine::serve_object(&object.origin, &plan, &key, tally).await {
+            Ok(_) => return Ok(true),
+            Err(ObjectError::NotFound | ObjectError::Gone | ObjectError::Denied { .. }) => {}
+            Err(error) => return Err(error),
         }
     }
-    let question = FolderQuestion { prefix: &prefix, from: None, most: 1 };
-    site.lists_folders
-        && listing::list_folder(&object.origin, &question, tally)
-            .await
-            .is_ok_and(|page| !page.folders.is_empty() || !page.objects.is_empty())
+    if !site.lists_folders {
+        return Ok(false);
+    }
+    // Two: the first may be the object that consoles put in a folder to have it there.
+    let question = FolderQuestion { prefix: &prefix, from: None, most: 2 };
+    match listing::list_folder(&object.origin, &question, tally).await {
+        Ok(page) => Ok(!page.folders.is_empty() || !page.objects.is_empty()),
+        Err(ObjectError::NotFound | ObjectError::Gone | ObjectError::Denied { .. }) => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 /// Sends the client to the same path with a slash at its end. 302, as stores do: there may be an object of that name later.

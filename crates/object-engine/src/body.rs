@@ -4,6 +4,7 @@ use std::io;
 
 use bytes::Bytes;
 use tokio::net::TcpStream;
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::cache::{CacheStatus, SliceReader};
 use super::{AttemptStats, ObjectError, ResumableDownload};
@@ -25,12 +26,14 @@ pub struct WholeBody {
     given: Bytes,
     /// Effort of the body that it was made of.
     attempt_stats: AttemptStats,
+    /// Room that it takes, free again when it is sent.
+    _room: OwnedSemaphorePermit,
 }
 
 impl WholeBody {
-    /// Creates the body of these `bytes`, which took the effort `attempt_stats` to get.
-    pub fn new(bytes: Bytes, attempt_stats: AttemptStats) -> Self {
-        Self { bytes, given: Bytes::new(), attempt_stats }
+    /// Creates the body of these `bytes`, which took the effort `attempt_stats` to get, and are in memory by `room`.
+    pub fn new(bytes: Bytes, attempt_stats: AttemptStats, room: OwnedSemaphorePermit) -> Self {
+        Self { bytes, given: Bytes::new(), attempt_stats, _room: room }
     }
 
     fn fill(&mut self, room: usize) -> bool {

@@ -59,7 +59,7 @@ impl Reply {
 }
 
 /// Reason for which nothing is done for a Telegram account.
-enum NoAccount {
+pub(crate) enum NoAccount {
     /// It is nobody's.
     NotLinked,
     /// Its user has logged out.
@@ -86,7 +86,7 @@ impl NoAccount {
 
 impl<'a> Asker<'a> {
     /// Returns the user whose account asks, as it is now; nothing is done for anybody else.
-    async fn of(telegram: &'a TelegramService, request: &BotRequest) -> Result<Self, NoAccount> {
+    pub(crate) async fn of(telegram: &'a TelegramService, request: &BotRequest) -> Result<Self, NoAccount> {
         match telegram.account(request.chat).await? {
             AccountState::Linked(user) => Ok(Self { telegram, user, language: request.language }),
             AccountState::NotLinked => Err(NoAccount::NotLinked),
@@ -140,10 +140,7 @@ async fn answer(telegram: &TelegramService, request: &BotRequest, reply: Reply) 
 async fn reply(telegram: &TelegramService, request: &BotRequest) -> Reply {
     let replied = match &request.content {
         RequestContent::Text(text) => of_text(telegram, request, text).await,
-        RequestContent::Clip { file, size } => match Asker::of(telegram, request).await {
-            Ok(asker) => Ok(commands::clip::recognise(&asker, file, *size).await),
-            Err(refused) => Err(refused),
-        },
+        RequestContent::Clip { file, size } => commands::clip::recognise(telegram, request, (file, *size)).await,
         RequestContent::Button { data, .. } => match Asker::of(telegram, request).await {
             Ok(asker) => Ok(commands::press(&asker, data).await),
             Err(refused) => Err(refused),

@@ -164,8 +164,13 @@ async fn poll(telegram: &TelegramService, mut calls: PatientCalls<'_>) {
             allowed_updates: UPDATE_KINDS,
         };
         let limit = wait + CALL_TIMEOUT;
+        let asked = monotonic_now();
         let updates = calls.until_done::<Vec<Value>>("getUpdates", &request, limit).await;
         if updates.is_empty() {
+            if asked.elapsed() < LOOK_INTERVAL {
+                // A server that does not wait as it is asked to.
+                sleep(LOOK_INTERVAL).await;
+            }
             continue;
         }
         let last = updates.iter().filter_map(|update| update.get("update_id")?.as_i64()).max();
@@ -240,8 +245,16 @@ async fn do_updates(telegram: &TelegramService, busy: &BusyChats) {
 
 async fn do_update(telegram: &TelegramService, due: DueUpdate) {
     let state = &telegram.0;
-    if state.updates.begin(due.id, state.node).await != Ok(true) {
-        return;
+    match state.updates.begin(due.id, state.node).await {
+        Ok(true) => {}
+        Ok(false) => return,
+        Err(_) => {
+            // It may have been kept all the same, and nobody would do it then.
+            while state.updates.take_back(due.id, state.node).await.is_err() && !state.tasks.is_stopping() {
+                sleep(LOOK_INTERVAL).await;
+            }
+            return;
+        }
     }
     // What is left begun is said to be interrupted by the next process.
     let Some(outcome) = conversation::hold(telegram, &due).await else { return };

@@ -11,10 +11,14 @@ use crate::lease::BotHolder;
 use primitives::unix_time::UnixMillis;
 use server_kit::on;
 
-/// One that is there already came before.
+/// One that is there already came before. Of a chat that has as many waiting as one may have, nothing more is done: it would
+/// keep the bot from all others.
 const INSERT: &str = "INSERT INTO telegram_updates
-        (update_id, chat_id, request, state, node, is_interrupted, received_at) VALUES ($1, $2, $3, $4, '', 0, $5)
-    ON CONFLICT (update_id) DO NOTHING RETURNING update_id";
+        (update_id, chat_id, request, state, node, is_interrupted, received_at)
+    SELECT $1, $2, CASE WHEN waiting.number < 20 THEN CAST($3 AS TEXT) ELSE '' END,
+        CASE WHEN waiting.number < 20 THEN CAST($4 AS TEXT) ELSE 'done' END, '', 0, $5
+    FROM (SELECT COUNT(*) AS number FROM telegram_updates WHERE chat_id = $2 AND state = 'received') AS waiting
+    WHERE true ON CONFLICT (update_id) DO NOTHING RETURNING update_id";
 const OFFSET: &str = "SELECT next_offset, offset_at FROM telegram_bot WHERE id = 1";
 /// Only the node that has the bot asks on.
 const SET_OFFSET: &str = "UPDATE telegram_bot SET next_offset = $1, offset_at = $2 WHERE id = 1 AND node = $3";
@@ -25,6 +29,9 @@ const DUE: &str = "SELECT update_id, chat_id, request, is_interrupted FROM teleg
     ORDER BY update_id LIMIT $1";
 const BEGIN: &str = "UPDATE telegram_updates SET state = 'begun', node = $2
     WHERE update_id = $1 AND state = 'received' RETURNING update_id";
+/// What this node has begun, perhaps without knowing it.
+const RETURN: &str = "UPDATE telegram_updates SET state = 'received'
+    WHERE update_id = $1 AND state = 'begun' AND node = $2";
 const FINISH: &str = "UPDATE telegram_updates SET state = 'done', request = ''
     WHERE update_id = $1 AND state = 'begun' AND node = $2";
 /// Begun by a node that does not have the bot any more.
@@ -144,11 +151,20 @@ impl UpdateStore {
         Ok(self.0.run(begun).await?.is_some())
     }
 
+    /// Takes back that an update was begun, which nobody knows to have been kept.
+    pub async fn take_back(&self, id: i64, node: Uuid) -> Result<(), Error> {
+        self.change(RETURN, id, node).await
+    }
+
     /// Notes that an update is done, and forgets what it asked.
     pub async fn finish(&self, id: i64, node: Uuid) -> Result<(), Error> {
+        self.change(FINISH, id, node).await
+    }
+
+    async fn change(&self, sql: &'static str, id: i64, node: Uuid) -> Result<(), Error> {
         let finished = async {
             on!(&self.0.database, pool => {
-                sqlx::query(FINISH).bind(id).bind(node.to_string()).execute(pool).await.map(drop)
+                sqlx::query(sql).bind(id).bind(node.to_string()).execute(pool).await.map(drop)
             })
         };
         self.0.run(finished).await

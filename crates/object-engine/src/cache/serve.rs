@@ -74,7 +74,11 @@ async fn look_up(
     let since = |meta: &Arc<CachedMetadata>| meta.version.epoch >= topic.epoch;
     let mut found = cache.slice_store.load().metadata_in_memory(&topic.object).filter(since);
     if found.is_none() {
-        match cache.slice_store.load().negative_entry(&topic.object).filter(|verdict| verdict.holds(&topic, now)) {
+        // Another route of the bucket may remember denials, and this one not.
+        let is_ours = |entry: &NegativeEntry| {
+            entry.holds(&topic, now) && (entry.finding != NegativeReason::Denied || !policy.denied_ttl.is_zero())
+        };
+        match cache.slice_store.load().negative_entry(&topic.object).filter(is_ours) {
             Some(NegativeEntry { finding: NegativeReason::Uncacheable, .. }) => return Ok(None),
             Some(NegativeEntry { finding, .. }) => {
                 tally.cache = Some(CacheStatus::Negative);

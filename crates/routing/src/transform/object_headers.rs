@@ -140,7 +140,9 @@ pub fn protection(name: &HeaderName, when: ResponseCondition) -> Option<Protecte
         () if text.starts_with("access-control-") => "`CorsPolicy` decides it",
         () if text.starts_with("x-tidegate-") || text.starts_with("ratelimit-") => "Tidegate writes it",
         () if matches!(text, "x-request-id" | "x-retry-url" | "traceparent") => "Tidegate writes it",
-        () if matches!(text, "cache-control" | "expires" | "pragma") && when != ResponseCondition::Success => {
+        () if (matches!(text, "expires" | "pragma" | "surrogate-control") || text.ends_with("cache-control"))
+            && when != ResponseCondition::Success =>
+        {
             "an error that is kept by caches outlives its cause"
         }
         () => return None,

@@ -88,8 +88,8 @@ impl BotApi {
 
     fn refusal(&self, status: StatusCode, description: Option<String>, retry_after: Option<u64>) -> BotApiError {
         // Whoever answers has seen the token.
-        let text = description.unwrap_or_default().replace(self.token.expose(), "***");
-        let text: String = text.chars().filter(|character| !character.is_control()).take(MAX_DESCRIPTION).collect();
+        let text: String = description.unwrap_or_default().chars().filter(|it| !it.is_control()).collect();
+        let text = text.replace(self.token.expose(), "***").chars().take(MAX_DESCRIPTION).collect();
         match status.as_u16() {
             429 => BotApiError::Limited(Duration::from_secs(retry_after.unwrap_or(1).max(1)).min(MAX_RETRY_AFTER)),
             409 => BotApiError::Conflict(text),

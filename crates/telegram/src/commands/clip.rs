@@ -11,8 +11,10 @@ use crate::bot_api::BotApiError;
 use crate::bot_api::client::CALL_TIMEOUT;
 use crate::bot_api::types::{GetFile, StoredFile};
 use crate::command::show_position;
-use crate::conversation::{Asker, Reply};
+use crate::conversation::{Asker, NoAccount, Reply};
+use crate::incoming::BotRequest;
 use crate::metrics::CallOutcome;
+use crate::service::TelegramService;
 use crate::user_api::{ApiBody, ApiRequest};
 
 /// Largest file, in bytes: as much as recognition takes. The Bot API gives files of 20 MB at most.
@@ -32,25 +34,32 @@ struct Recognised {
 }
 
 /// Recognises a file.
-pub(crate) async fn recognise(asker: &Asker<'_>, file: &str, size: Option<u64>) -> Reply {
+pub(crate) async fn recognise(
+    telegram: &TelegramService,
+    request: &BotRequest,
+    (file, size): (&str, Option<u64>),
+) -> Result<Reply, NoAccount> {
+    let asker = &Asker::of(telegram, request).await?;
     let texts = asker.texts();
     // Nothing is fetched that would be refused.
     if size.is_some_and(|size| size > MAX_FILE_BYTES as u64) {
-        return Reply::text(texts.clip_too_large);
+        return Ok(Reply::text(texts.clip_too_large));
     }
     let clip = match fetch(asker, file).await {
         Ok(clip) => clip,
-        Err(BotApiError::FileTooLarge) => return Reply::text(texts.clip_too_large),
+        Err(BotApiError::FileTooLarge) => return Ok(Reply::text(texts.clip_too_large)),
         Err(error) => {
             tracing::info!(%error, "a file of a Telegram user was not fetched");
-            return Reply::text(texts.clip_away);
+            return Ok(Reply::text(texts.clip_away));
         }
     };
+    // As things are now: a file may have taken minutes.
+    let asker = &Asker::of(telegram, request).await?;
     let path = "/api/v1/recognition/identify".to_owned();
     let request = ApiRequest { method: Method::POST, path, body: ApiBody::File(clip) };
     match asker.telegram.0.users.send(&asker.user, request).await.read::<Recognised>() {
-        Ok(recognised) => Reply::text(describe(asker, &recognised)),
-        Err(refusal) => Reply::refusal(texts, &refusal),
+        Ok(recognised) => Ok(Reply::text(describe(asker, &recognised))),
+        Err(refusal) => Ok(Reply::refusal(texts, &refusal)),
     }
 }
 
