@@ -105,14 +105,16 @@ async fn wrong_codes_are_bounded_and_forgotten_after_an_hour() {
     assert_eq!(telegram.link(7, &code).await, Ok(LinkOutcome::Linked));
 }
 
+/// Update with a message of a private chat.
+fn message(id: i64, chat: i64) -> serde_json::Value {
+    json!({ "update_id": id, "message": { "text": "/help", "from": { "id": chat, "is_bot": false },
+        "chat": { "id": chat, "type": "private" } } })
+}
+
 #[tokio::test]
 async fn an_update_is_begun_once_and_each_chat_has_its_order() {
     let Bot { telegram, .. } = &bot().await;
     let (updates, node) = (&telegram.0.updates, telegram.0.node);
-    let message = |id: i64, chat: i64| {
-        json!({ "update_id": id, "message": { "text": "/help", "from": { "id": chat, "is_bot": false },
-            "chat": { "id": chat, "type": "private" } } })
-    };
     telegram.receive(vec![message(12, 7), message(10, 7), message(11, 8), message(10, 7)], None).await.unwrap();
     telegram.receive(vec![message(11, 8), json!({ "update_id": 13, "poll": {} })], None).await.unwrap();
     assert_eq!(updates.waiting().await, Ok(3));
@@ -130,6 +132,17 @@ async fn an_update_is_begun_once_and_each_chat_has_its_order() {
     assert_eq!(updates.interrupt(next).await, Ok(1));
     let found = updates.due(10).await.unwrap();
     assert!(found.iter().any(|due| due.id == 11 && due.is_interrupted), "{found:?}");
+}
+
+#[tokio::test]
+async fn of_one_chat_twenty_updates_wait_and_of_others_theirs() {
+    let Bot { telegram, .. } = &bot().await;
+    telegram.receive((1..=40).map(|id| message(id, 7)).collect(), None).await.unwrap();
+    assert_eq!(telegram.0.updates.waiting().await.unwrap(), 20);
+    telegram.receive(vec![message(41, 7), message(42, 8)], None).await.unwrap();
+    let due = telegram.0.updates.due(100).await.unwrap();
+    assert_eq!(due.iter().map(|due| (due.id, due.chat)).collect::<Vec<_>>(), [(1, 7), (42, 8)]);
+    assert_eq!(telegram.0.updates.waiting().await.unwrap(), 21);
 }
 
 #[tokio::test]
