@@ -332,7 +332,7 @@ async fn a_track_that_is_chosen_while_the_last_one_comes_back_is_the_one_that_pl
         localStorage.removeItem("tidegate.player.places.ada");
         const ask = window.fetch;
         window.fetch = async (path, options) => {
-            if (String(path).endsWith("/t2/position") && options.method !== "POST") { window.isAsked = true; await window.chosen; }
+            if (String(path).includes("/t2/position?") && options.method !== "POST") { window.isAsked = true; await window.chosen; }
             return ask(path, options);
         };
         window.chosen = new Promise(done => { window.choose = done; });
