@@ -243,6 +243,15 @@ mod tests {
     use super::*;
 
     #[test]
+    fn texts_that_wait_for_their_clients_have_64_mebibytes() {
+        let compressions = Compressions::default();
+        let kept: Vec<_> = (0..32).map(|_| compressions.reserve(1 << 20).expect("there is room")).collect();
+        assert!(compressions.reserve(1).is_none(), "a text and its encoded form of 1 MiB each, 32 times");
+        drop(kept);
+        assert!(compressions.reserve(1).is_some());
+    }
+
+    #[test]
     fn what_is_compressed_is_smaller_and_comes_back() {
         let text = "a line of a text that is repeated\n".repeat(1000);
         for coding in [ContentCoding::Brotli, ContentCoding::Zstd, ContentCoding::Gzip] {
