@@ -65,16 +65,7 @@ pub async fn serve(
             answered.await
         }
         Ok((mut answer, has_begun)) => {
-            if let (Some(value), true) = (object.content_type(), answer.headers.contains_key(header::CONTENT_TYPE)) {
-                answer.headers.insert(header::CONTENT_TYPE, value.clone());
-            }
-            if let Some(value) = &object.cache_control {
-                answer.headers.insert(header::CACHE_CONTROL, value.clone());
-            }
-            route.response_headers.apply(answer.status, Some(object.key()), &mut answer.headers);
-            if matches!(route.policies.authorization, RouteAuthorization::Policy { .. }) {
-                keep_private(ctx, &mut answer.headers);
-            }
+            write_headers(ctx, route, &object, &mut answer);
             if ctx.is_debugged {
                 ctx.attempt_stats.cache =
                     answer.body.as_ref().and_then(ObjectBody::expected_cache_status).or(ctx.attempt_stats.cache);
@@ -95,6 +86,21 @@ pub async fn serve(
             }
             Ok(())
         }
+    }
+}
+
+/// Writes the headers that the route and the object ask for.
+fn write_headers(ctx: &RequestContext, route: &Route, object: &RequestedObject, answer: &mut ObjectResponse) {
+    let ObjectResponse { status, headers, .. } = answer;
+    if let (Some(value), true) = (object.content_type(), headers.contains_key(header::CONTENT_TYPE)) {
+        headers.insert(header::CONTENT_TYPE, value.clone());
+    }
+    if let Some(value) = &object.cache_control {
+        headers.insert(header::CACHE_CONTROL, value.clone());
+    }
+    route.response_headers.apply(*status, Some(object.key()), headers);
+    if matches!(route.policies.authorization, RouteAuthorization::Policy { .. }) {
+        keep_private(ctx, headers);
     }
 }
 

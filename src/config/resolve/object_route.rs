@@ -53,7 +53,7 @@ pub fn handler(
             codings: codings?,
         })
     };
-    let handler = match &presigned.track {
+    match &presigned.track {
         Some(track) => {
             let track_id = track_id(&at, presigned, track, captured);
             if raw.cluster_id.is_some() {
@@ -77,8 +77,7 @@ pub fn handler(
                 response,
             }))
         }),
-    };
-    handler
+    }
 }
 
 /// Puts the change of `Download` before those of the transforms.

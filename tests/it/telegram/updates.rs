@@ -105,6 +105,8 @@ async fn a_bot_api_that_asks_to_wait_breaks_or_is_cut_off_is_asked_again() {
     api.fault("sendMessage", Fault::Refused(403, "Forbidden: bot was blocked by the user"));
     let before = api.calls("sendMessage").len();
     api.say(ADA, "/speed 2");
+    // Her answer may wait for its turn, and the refusal is hers.
+    eventually("she was written to", async || (api.calls("sendMessage").len() == before + 1).then_some(())).await;
     assert!(api.ask(BOB, "/help").await.contains("not linked"));
     eventually("both were written to", async || (api.calls("sendMessage").len() == before + 2).then_some(())).await;
     assert_eq!(settings(&gate, "ada").await["speed"], json!(2.0));
