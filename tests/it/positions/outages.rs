@@ -189,6 +189,8 @@ async fn what_redis_missed_no_node_gives_out_when_it_is_back() {
     here.save("t", json!({ "positionMs": 1 })).await;
     assert_eq!(there.get("t").await, Some(1));
     redis.kill();
+    // One that has not noticed it cannot know that anything was missed.
+    redis_is_seen(&two, "unavailable").await;
     here.save("t", json!({ "positionMs": 2 })).await;
     redis.restart();
     redis_is_seen(&two, "ok").await;
