@@ -284,10 +284,12 @@ mod tests {
     async fn the_operator_ends_one_stream_and_no_other() {
         let list = Arc::new(LiveStreams::default());
         let (one, two) = (list.register(facts(1)), list.register(facts(2)));
-        let waiting = tokio::spawn(one.wait_until_ended());
-        tokio::task::yield_now().await;
-        assert!(list.end(1));
-        waiting.await.expect("it is woken");
+        let end = async {
+            // Until the other one waits.
+            tokio::task::yield_now().await;
+            assert!(list.end(1));
+        };
+        tokio::join!(one.wait_until_ended(), end);
         assert!(two.wait_until_ended().now_or_never().is_none());
         assert!(!list.end(3), "there is none");
         assert!(one.wait_until_ended().now_or_never().is_some(), "one that was ended before anybody waited");
