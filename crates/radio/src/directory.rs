@@ -264,7 +264,7 @@ mod tests {
     async fn another_mirror_is_asked_where_one_does_not_answer() {
         let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
         let port = listener.local_addr().expect("an address").port();
-        let asked = tokio::spawn(async move {
+        let asked = async {
             let (mut stream, _) = listener.accept().await.expect("a connection");
             let mut head = Vec::new();
             while !head.ends_with(b"\r\n\r\n") {
@@ -272,14 +272,15 @@ mod tests {
             }
             stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n[]").await.expect("it is read");
             String::from_utf8(head).expect("text")
-        });
+        };
         let url = |host: &str| Url::parse(&format!("http://{host}:{port}/")).expect("a URL");
         let policy = AddressPolicy::new(vec!["127.0.0.0/8".parse().expect("a network")]);
         let directory = StationDirectory::new(url("127.0.0.1"), StationClient::new(policy));
         // Nobody listens at the first one.
         let mirrors = ["127.0.0.3", "127.0.0.1"].map(|host| StationLink::named(url(host)));
-        assert_eq!(directory.ask_in_order(&mirrors, "/json/stations/search").await.as_deref(), Ok("[]"));
-        assert!(asked.await.expect("it was asked").starts_with("GET /json/stations/search "));
+        let (found, asked) = tokio::join!(directory.ask_in_order(&mirrors, "/json/stations/search"), asked);
+        assert_eq!(found.as_deref(), Ok("[]"));
+        assert!(asked.starts_with("GET /json/stations/search "));
         assert_eq!(directory.ask_in_order(&mirrors[..1], "/x").await, Err(Error::DirectoryAway));
     }
 
