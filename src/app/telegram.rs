@@ -23,6 +23,7 @@ use ::telegram::{
     ApiAnswer, ApiBody, ApiRequest, LinkedUser, TelegramService, TelegramServiceParts, UserApi, routes, webhook_routes,
 };
 use primitives::clock::Clock;
+use s3::signer::authority;
 use server_kit::api::error::Error;
 use server_kit::api::rate_limit_layer::{RateLimitClass, limit_routes};
 use server_kit::api::user::{User, insert_user};
@@ -150,6 +151,6 @@ fn unanswered(status: StatusCode) -> ApiAnswer {
 
 fn host_of(public_url: &str) -> Option<HeaderValue> {
     let url = url::Url::parse(public_url).ok()?;
-    let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
-    HeaderValue::from_str(&format!("{}{port}", url.host_str()?)).ok()
+    url.host_str()?;
+    HeaderValue::from_str(&authority(&url)).ok()
 }

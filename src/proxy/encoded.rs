@@ -20,7 +20,7 @@ use http_semantics::content_coding::{self, ContentCoding, is_compressible};
 use http_semantics::headers::has_token;
 use http_semantics::media_type;
 use http_server::Downstream;
-use object_engine::{ObjectBody, ObjectError, ObjectResponse, WholeBody};
+use object_engine::{ObjectBody, ObjectResponse, WholeBody};
 use primitives::blocking_calls::BlockingCalls;
 
 /// Sizes of texts that are compressed: less is not worth it, and more is held in memory and keeps a processor busy for too long.
@@ -95,8 +95,8 @@ pub(super) async fn ask(
                 vary(&mut answer.headers);
                 return Ok((answer, has_begun));
             }
-            // None is stored. AWS says 403 of a key that is not there to who may not list the bucket.
-            Err(ProxyFailure::Object(ObjectError::NotFound | ObjectError::Gone | ObjectError::Denied { .. })) => {}
+            // None is stored.
+            Err(ProxyFailure::Object(error)) if error.is_absence() => {}
             Err(failure) => return Err(failure),
         }
     }

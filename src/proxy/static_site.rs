@@ -47,7 +47,7 @@ pub async fn is_folder_there(
         let key = format!("{prefix}{index}");
         match object_engine::serve_object(&object.origin, &plan, &key, tally).await {
             Ok(_) => return Ok(true),
-            Err(ObjectError::NotFound | ObjectError::Gone | ObjectError::Denied { .. }) => {}
+            Err(error) if error.is_absence() => {}
             Err(error) => return Err(error),
         }
     }
@@ -58,7 +58,7 @@ pub async fn is_folder_there(
     let question = FolderQuestion { prefix: &prefix, from: None, most: 2 };
     match listing::list_folder(&object.origin, &question, tally).await {
         Ok(page) => Ok(!page.folders.is_empty() || !page.objects.is_empty()),
-        Err(ObjectError::NotFound | ObjectError::Gone | ObjectError::Denied { .. }) => Ok(false),
+        Err(error) if error.is_absence() => Ok(false),
         Err(error) => Err(error),
     }
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::access_log_forms;
 use crate::support::fault::{self, End, Step};
 use crate::support::origin::pattern;
 use crate::support::tools::TempFolder;
@@ -287,12 +288,8 @@ async fn with_file(path: &Path) -> (ScriptedOrigin, Value, Gate) {
 
 /// Waits for `count` lines in the file at `path`.
 async fn lines_of(path: &Path, count: usize) -> Vec<Value> {
-    eventually(&format!("{count} lines are in {}", path.display()), async || {
-        let text = std::fs::read_to_string(path).ok()?;
-        let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).expect("a line is JSON")).collect();
-        (lines.len() == count && text.ends_with('\n')).then_some(lines)
-    })
-    .await
+    let lines = access_log_forms::lines_of(path, count).await;
+    lines.iter().map(|line| serde_json::from_str(line).expect("a line is JSON")).collect()
 }
 
 #[tokio::test]

@@ -20,7 +20,7 @@ async fn with(log: Value) -> (ScriptedOrigin, Gate) {
 }
 
 /// Waits for `count` lines in the file at `path`.
-async fn lines_of(path: &Path, count: usize) -> Vec<String> {
+pub async fn lines_of(path: &Path, count: usize) -> Vec<String> {
     eventually(&format!("{count} lines are in {}", path.display()), async || {
         let text = std::fs::read_to_string(path).ok()?;
         let lines: Vec<_> = text.lines().map(str::to_owned).collect();

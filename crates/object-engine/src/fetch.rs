@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use http::{HeaderValue, StatusCode, header};
 
-pub(super) use self::retry::terminal_error;
-use self::retry::{AttemptError, FailedAttempt, RetryState};
+pub(super) use self::retry::{AttemptError, terminal_error};
+use self::retry::{FailedAttempt, RetryState};
 use super::{AttemptStats, ObjectError, ObjectOrigin};
 use http_semantics::etag::ETag;
 use http_semantics::headers::STORE_RESPONSE_HEADERS;

@@ -159,6 +159,14 @@ pub enum ObjectError {
     Changed,
 }
 
+impl ObjectError {
+    /// Returns true where there is no such object as far as the store tells: AWS says 403 of a key that is not there to who may
+    /// not list the bucket. Everything else is a failure of the store, which says nothing of the object.
+    pub fn is_absence(&self) -> bool {
+        matches!(self, Self::NotFound | Self::Gone | Self::Denied { .. })
+    }
+}
+
 /// Effort and outcome of the attempts for one request, for metrics and the access log.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AttemptStats {

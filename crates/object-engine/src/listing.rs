@@ -2,7 +2,7 @@
 
 use http::{StatusCode, header};
 
-use super::fetch::{DRAIN_TIME, is_kept_header, terminal_error};
+use super::fetch::{AttemptError, DRAIN_TIME, is_kept_header, terminal_error};
 use super::{AttemptStats, ObjectError, ObjectOrigin};
 use primitives::clock::monotonic_now;
 use s3::error_body::{MAX_ERROR_BODY, StoreError, classify};
@@ -10,7 +10,7 @@ use s3::listing::{FolderPage, parse_folder_page};
 use upstream::circuit_breaker::FailureKind;
 use upstream::cluster::ClusterMember;
 use upstream::connection::{ExchangeError, UpstreamResponse};
-use upstream::destination::{ConnectError, InFlightRequest};
+use upstream::destination::InFlightRequest;
 
 /// Attempts of one page, the first included.
 const ATTEMPTS: usize = 2;
@@ -61,9 +61,6 @@ pub async fn list_folder(
     Err(failure)
 }
 
-/// Failure to get an answer, with the error for the log.
-type FailedExchange = (ObjectError, Box<dyn std::error::Error + Send + Sync>);
-
 struct FailedPage {
     failure: ObjectError,
     may_retry: bool,
@@ -87,10 +84,10 @@ async fn ask(
     head.extend_from_slice(b"User-Agent: tidegate\r\nAccept-Encoding: identity\r\n\r\n");
     let mut response = match send(origin, member, &head).await {
         Ok(response) => response,
-        Err((failure, error)) => {
+        Err(error) => {
             in_flight.failed(FailureKind::Broken, monotonic_now());
-            tally.record_failure(&origin.cluster, member, &*error);
-            return Err(FailedPage { failure, may_retry: true });
+            tally.record_failure(&origin.cluster, member, error.error());
+            return Err(FailedPage { failure: error.failure(), may_retry: true });
         }
     };
     if response.status.is_server_error() {
@@ -106,35 +103,16 @@ async fn ask(
     page.ok_or(ObjectError::InvalidResponse("a listing that cannot be read").into())
 }
 
-async fn send(origin: &ObjectOrigin, member: &ClusterMember, head: &[u8]) -> Result<UpstreamResponse, FailedExchange> {
+async fn send(origin: &ObjectOrigin, member: &ClusterMember, head: &[u8]) -> Result<UpstreamResponse, AttemptError> {
     let (connect, first_byte) = (origin.timeouts.connect, origin.timeouts.first_byte);
-    let unreachable = |error: ConnectError| -> FailedExchange {
-        let failure = match &error {
-            ConnectError::Tls(_) => ObjectError::Tls,
-            ConnectError::Timeout => ObjectError::Timeout,
-            ConnectError::Refused(_) | ConnectError::Resolve(_) => ObjectError::Unreachable,
-        };
-        (failure, error.into())
-    };
-    let unanswered = |error: ExchangeError| -> FailedExchange {
-        let failure = match &error {
-            ExchangeError::FirstByteTimeout => ObjectError::Timeout,
-            ExchangeError::Malformed(what) => ObjectError::InvalidResponse(what),
-            ExchangeError::Closed { .. }
-            | ExchangeError::Stalled
-            | ExchangeError::Truncated
-            | ExchangeError::Reset(_) => ObjectError::Closed,
-        };
-        (failure, error.into())
-    };
-    let connection = member.destination.connection(connect).await.map_err(unreachable)?;
+    let connection = member.destination.connection(connect).await.map_err(AttemptError::Connect)?;
     match connection.exchange(head, false, is_kept_header, 0, first_byte).await {
         // The server closed an idle connection: once more on a new one.
         Err(ExchangeError::Closed { reused: true, .. }) => {
-            let connection = member.destination.new_connection(connect).await.map_err(unreachable)?;
-            connection.exchange(head, false, is_kept_header, 0, first_byte).await.map_err(unanswered)
+            let connection = member.destination.new_connection(connect).await.map_err(AttemptError::Connect)?;
+            connection.exchange(head, false, is_kept_header, 0, first_byte).await.map_err(AttemptError::Exchange)
         }
-        answered => answered.map_err(unanswered),
+        answered => answered.map_err(AttemptError::Exchange),
     }
 }
 

@@ -21,6 +21,7 @@ use http_semantics::media_type;
 use http_server::{Downstream, DownstreamError};
 use object_engine::{ObjectBody, ObjectOrigin};
 use routing::pattern::{Captures, PathPattern, Separator};
+use s3::signer::authority;
 use server_kit::telemetry::metrics::Metrics;
 use vod::cmcd;
 use vod::manifest::{self as manifests, FilmFolder, ManifestChecks, ManifestRefusal, ManifestRules};
@@ -121,11 +122,9 @@ struct FilmPath {
 impl FilmHandler {
     /// Creates the handler of a bucket.
     pub fn new(origin: Arc<ObjectOrigin>, settings: &FilmSettings) -> Self {
-        let endpoint = origin.signer.endpoint();
-        let host = endpoint.host_str().unwrap_or_default();
-        let port = endpoint.port().map(|port| format!(":{port}")).unwrap_or_default();
+        let host = authority(origin.signer.endpoint());
         let rules = ManifestRules {
-            store_hosts: vec![format!("{host}{port}"), format!("{}.{host}{port}", origin.bucket)],
+            store_hosts: vec![format!("{}.{host}", origin.bucket), host],
             allowed_hosts: settings.allowed_hosts.clone(),
             bucket: origin.bucket.to_string(),
         };

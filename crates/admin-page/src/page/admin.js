@@ -3,10 +3,11 @@
 import { Refused, ask, keepToken } from "./api.js";
 import { begin } from "./changes.js";
 import { element } from "./elements.js";
-import { onFailure, percent, showDestinations, showErrors, showRoutes, showStreams, size, span } from "./lists.js";
+import { onFailure, percent, showDestinations, showErrors, showRoutes, showStreams, size } from "./lists.js";
 import { recall, remember } from "./memory.js";
 import { showFacts } from "./rows.js";
 import { change, fill, language, speak, text } from "./texts.js";
+import { clock } from "./time.js";
 
 /** ms between two looks. */
 const PACE = 5000;
@@ -38,7 +39,7 @@ async function showOverview() {
   showFacts(element("overview"), [
     [text("overview.health"), text(`health.${status.health.status}`)],
     [text("overview.version"), status.version],
-    [text("overview.uptime"), span(status.health.uptime ?? 0)],
+    [text("overview.uptime"), clock(status.health.uptime ?? 0)],
     [text("overview.connections"), String(status.connections)],
     [text("overview.streams"), String(status.liveStreams)],
     [text("overview.requests"), perSecond === null ? "–" : String(Math.round(perSecond))],

@@ -4,6 +4,7 @@ import { Refused, ask } from "./api.js";
 import { element } from "./elements.js";
 import { showRows } from "./rows.js";
 import { number, text } from "./texts.js";
+import { clock } from "./time.js";
 
 /** Streams and routes on a page. */
 const PAGE = 50;
@@ -19,14 +20,6 @@ export function size(bytes) {
   let [value, unit] = [bytes, 0];
   while (value >= 1024 && unit + 1 < UNITS.length) [value, unit] = [value / 1024, unit + 1];
   return `${unit === 0 ? value : number(value)} ${UNITS[unit]}`;
-}
-
-/** @param {number} seconds */
-export function span(seconds) {
-  const whole = Math.floor(seconds);
-  const [hours, minutes] = [Math.floor(whole / 3600), Math.floor(whole / 60) % 60];
-  const two = (/** @type {number} */ part) => String(part).padStart(2, "0");
-  return hours > 0 ? `${hours}:${two(minutes)}:${two(whole % 60)}` : `${minutes}:${two(whole % 60)}`;
 }
 
 /** @param {number | null} share of 1 */
@@ -106,7 +99,7 @@ const STREAMS = [
   },
   { name: "stream.rate", kind: "number", show: (/** @type {LiveStream} */ one) => (one.rate === null ? "" : `${size(Math.max(0, Math.round(one.rate)))}/s`) },
   { name: "stream.resumes", kind: "number", show: (/** @type {LiveStream} */ one) => String(one.resumes) },
-  { name: "stream.age", kind: "number", show: (/** @type {LiveStream} */ one) => span(one.ageMs / 1000) },
+  { name: "stream.age", kind: "number", show: (/** @type {LiveStream} */ one) => clock(one.ageMs / 1000) },
   {
     name: "stream.end", kind: "plain", press: (/** @type {LiveStream} */ one) => void end(one),
     label: (/** @type {LiveStream} */ one) => text("stream.end.of", named(one)),

@@ -37,6 +37,24 @@ pub enum AttemptError {
 }
 
 impl AttemptError {
+    /// Returns the failure that it is for the client, where no other attempt mends it.
+    pub fn failure(&self) -> ObjectError {
+        match self {
+            Self::Connect(ConnectError::Tls(_)) => ObjectError::Tls,
+            Self::Connect(ConnectError::Refused(_) | ConnectError::Resolve(_)) => ObjectError::Unreachable,
+            Self::Connect(ConnectError::Timeout) | Self::Exchange(ExchangeError::FirstByteTimeout) => {
+                ObjectError::Timeout
+            }
+            Self::Exchange(ExchangeError::Malformed(what)) => ObjectError::InvalidResponse(what),
+            Self::Exchange(
+                ExchangeError::Closed { .. }
+                | ExchangeError::Stalled
+                | ExchangeError::Truncated
+                | ExchangeError::Reset(_),
+            ) => ObjectError::Closed,
+        }
+    }
+
     /// Returns the error itself, for the log.
     pub fn error(&self) -> &(dyn std::error::Error + 'static) {
         match self {
@@ -275,20 +293,19 @@ impl RetryState {
             return FailedAttempt { failure: ObjectError::Closed, next: RetryDecision::AtOnce };
         }
         self.failed_at(origin, member);
-        let last = MAX_ATTEMPTS - 1;
+        let (last, failure) = (MAX_ATTEMPTS - 1, trouble.failure());
         match trouble {
-            AttemptError::Connect(ConnectError::Tls(_)) => self.retry_only_for_rest(ObjectError::Tls),
+            AttemptError::Connect(ConnectError::Tls(_)) | AttemptError::Exchange(ExchangeError::Malformed(_)) => {
+                self.retry_only_for_rest(failure)
+            }
             AttemptError::Connect(ConnectError::Refused(_) | ConnectError::Resolve(_)) => {
                 self.connects += 1;
-                self.retry_up_to(self.connects, last, BACK_OFF * self.connects, ObjectError::Unreachable)
+                self.retry_up_to(self.connects, last, BACK_OFF * self.connects, failure)
             }
             AttemptError::Connect(ConnectError::Timeout) | AttemptError::Exchange(ExchangeError::FirstByteTimeout) => {
                 self.timeouts += 1;
                 // One retry only: each of these has already cost the client a whole time limit.
-                self.retry_up_to(self.timeouts, 1, Duration::ZERO, ObjectError::Timeout)
-            }
-            AttemptError::Exchange(ExchangeError::Malformed(what)) => {
-                self.retry_only_for_rest(ObjectError::InvalidResponse(what))
+                self.retry_up_to(self.timeouts, 1, Duration::ZERO, failure)
             }
             AttemptError::Exchange(
                 ExchangeError::Closed { .. }
@@ -297,7 +314,7 @@ impl RetryState {
                 | ExchangeError::Reset(_),
             ) => {
                 self.closed += 1;
-                self.retry_up_to(self.closed, last, BACK_OFF * self.closed, ObjectError::Closed)
+                self.retry_up_to(self.closed, last, BACK_OFF * self.closed, failure)
             }
         }
     }
