@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use crate::support::service::{Service, free_port};
-use crate::support::tools::{self, TempFolder};
+use crate::support::tools::{self, TempFolder, whole_lines};
 use crate::support::{Gate, ScriptedOrigin, config, eventually, gate};
 
 const TRACK: &str = "/stream/track.mp3";
@@ -22,9 +22,7 @@ async fn with(log: Value) -> (ScriptedOrigin, Gate) {
 /// Waits for `count` lines in the file at `path`.
 pub async fn lines_of(path: &Path, count: usize) -> Vec<String> {
     eventually(&format!("{count} lines are in {}", path.display()), async || {
-        let text = std::fs::read_to_string(path).ok()?;
-        let lines: Vec<_> = text.lines().map(str::to_owned).collect();
-        (lines.len() == count && text.ends_with('\n')).then_some(lines)
+        Some(whole_lines(path)).filter(|lines| lines.len() == count)
     })
     .await
 }
@@ -128,8 +126,8 @@ impl Rsyslog {
     /// Waits for the message of Tidegate with `text`: of what program, process, facility and severity, and its rest.
     async fn message(&self, text: &str) -> [String; 5] {
         eventually(&format!("a message with {text}"), async || {
-            let heard = std::fs::read_to_string(&self.heard).ok()?;
-            let line = heard.lines().find(|line| line.starts_with("tidegate|") && line.contains(text))?;
+            let heard = whole_lines(&self.heard);
+            let line = heard.iter().find(|line| line.starts_with("tidegate|") && line.contains(text))?;
             let parts: Vec<_> = line.splitn(5, '|').map(|part| part.trim().to_owned()).collect();
             parts.try_into().ok()
         })

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::catalogue::{bearer, send};
 use crate::streaming_urls::{start, status, url, urls};
-use crate::support::tools::TempFolder;
+use crate::support::tools::{TempFolder, whole_lines};
 use crate::support::{Gate, Object, ScriptedOrigin, eventually, token};
 
 const STREAM: &str = "/api/v1/tracks/track/stream";
@@ -176,7 +176,7 @@ async fn events_of_a_url_name_its_user() {
     let user = format!("~auth0|{}", "5".repeat(40));
     let path = url(&gate, "track", &user).await;
     gate.client().range(&path, "bytes=0-1").await.is(206);
-    let told = async || std::fs::read_to_string(&file).ok().filter(|text| text.contains("Start"));
+    let told = async || whole_lines(&file).into_iter().find(|line| line.contains("Start"));
     let told = eventually("it is told of", told).await;
     assert!(told.contains(&user), "{told}");
 }

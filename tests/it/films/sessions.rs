@@ -6,17 +6,16 @@ use serde_json::{Value, json};
 
 use super::{Viewer, embedded, json_of};
 use crate::support::client::Reply;
-use crate::support::tools::TempFolder;
+use crate::support::tools::{TempFolder, whole_lines};
 use crate::support::{Gate, Postgres, Redis, eventually};
 
 /// The events in `folder`: topic and body.
 fn events(folder: &TempFolder) -> Vec<(String, Value)> {
-    let text = std::fs::read_to_string(folder.path().join("events.jsonl")).unwrap_or_default();
     let event = |line: &str| -> (String, Value) {
         let event: Value = serde_json::from_str(line).expect("JSON");
         (event["topic"].as_str().expect("a topic").to_owned(), event["body"].clone())
     };
-    text.lines().map(event).collect()
+    whole_lines(&folder.path().join("events.jsonl")).iter().map(|line| event(line)).collect()
 }
 
 /// Films with events in a file and reports every second.

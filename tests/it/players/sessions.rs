@@ -2,6 +2,7 @@
 
 use super::listener::Listener;
 use super::*;
+use crate::support::tools::whole_lines;
 
 /// Closed after three seconds without a report.
 fn impatient(mut config: Value) -> Value {
@@ -87,8 +88,8 @@ async fn what_players_report_becomes_playback_events() {
     client.report(report("two", "playing", 1_000)).await;
     // Nothing more: it is closed, and that is published too.
     let published = async || {
-        let text = std::fs::read_to_string(&file).unwrap_or_default();
-        let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+        let lines = whole_lines(&file);
+        let lines: Vec<Value> = lines.iter().map(|line| serde_json::from_str(line).expect("JSON")).collect();
         (lines.len() >= 7).then_some(lines)
     };
     let lines = eventually("all events are published", published).await;

@@ -1,6 +1,6 @@
 //! Programs that some tests need (MinIO, PostgreSQL, ffmpeg, Chromium), where they are looked for, and what their absence means.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// The path of `program`, or `None` after saying so. Where the real thing is required (`CI=true` or
 /// `TIDEGATE_REQUIRE_REAL=1`, as `make test` sets), its absence is a failure.
@@ -65,4 +65,11 @@ impl Drop for TempFolder {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.0);
     }
+}
+
+/// The lines of the file at `path`, none where there is no file yet. Without the last one where that has no end yet: a
+/// reader beside the writer sees a part of what is just being written.
+pub fn whole_lines(path: &Path) -> Vec<String> {
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    text.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n')).map(str::to_owned).collect()
 }
