@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
+use futures::future::BoxFuture;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, header};
 use serde_json::{Map, Value};
@@ -31,37 +31,46 @@ const PIECE: usize = 64 << 10;
 /// Tracks that are streamed.
 pub struct StreamedTracks(pub Arc<ArcSwap<Runtime>>);
 
-#[async_trait]
 impl TrackAccess for StreamedTracks {
-    async fn check(&self, id: &TrackId, request_head: &Parts, user: &User) -> Result<Option<String>, Error> {
-        find_track_object(&self.0, id, request_head, user).await?;
-        Ok(named_host(request_head).map(str::to_owned))
+    fn check<'a>(
+        &'a self,
+        id: &'a TrackId,
+        request_head: &'a Parts,
+        user: &'a User,
+    ) -> BoxFuture<'a, Result<Option<String>, Error>> {
+        Box::pin(async move {
+            find_track_object(&self.0, id, request_head, user).await?;
+            Ok(named_host(request_head).map(str::to_owned))
+        })
     }
 
-    async fn check_for(&self, id: &TrackId, owner: &UserId) -> Result<(), Error> {
-        let claims = claims_of(owner);
-        let right = ServerRight::Claims(&claims);
-        let found = find_object_for_server(&self.0.load_full(), &stream_path(id), right).await;
-        found.map(drop).map_err(refusal)
+    fn check_for<'a>(&'a self, id: &'a TrackId, owner: &'a UserId) -> BoxFuture<'a, Result<(), Error>> {
+        Box::pin(async move {
+            let claims = claims_of(owner);
+            let right = ServerRight::Claims(&claims);
+            let found = find_object_for_server(&self.0.load_full(), &stream_path(id), right).await;
+            found.map(drop).map_err(refusal)
+        })
     }
 }
 
-#[async_trait]
 impl TrackObjects for StreamedTracks {
-    async fn open(&self, item: &QueueItem) -> Result<OpenedTrack, TrackObjectError> {
-        // Who has requested a track was judged then, by the token, and under that host. The owner of a playlist has neither here.
-        let owner = (item.source == ItemSource::Playlist).then(|| claims_of(&item.user));
-        let judged = ServerRight::Judged { host: item.host.as_deref() };
-        let right = owner.as_ref().map_or(judged, ServerRight::Claims);
-        let found = find_object_for_server(&self.0.load_full(), &stream_path(&item.track), right).await;
-        let object = found.map_err(|refused| TrackObjectError(refused.detail.into_owned()))?;
-        let headers = ask(&object, &Method::HEAD, &HeaderMap::new()).await?.headers;
-        let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
-        let size = text(header::CONTENT_LENGTH).and_then(|text| text.parse().ok());
-        let size = size.ok_or_else(|| TrackObjectError("the store does not say how long it is".to_owned()))?;
-        let title = TrackName::of_key(object.key()).title;
-        let etag = headers.get(header::ETAG).cloned();
-        Ok(OpenedTrack { object: Arc::new(StoredTrack { object, size, etag }), title })
+    fn open<'a>(&'a self, item: &'a QueueItem) -> BoxFuture<'a, Result<OpenedTrack, TrackObjectError>> {
+        Box::pin(async move {
+            // Who has requested a track was judged then, by the token, and under that host. The owner of a playlist has neither here.
+            let owner = (item.source == ItemSource::Playlist).then(|| claims_of(&item.user));
+            let judged = ServerRight::Judged { host: item.host.as_deref() };
+            let right = owner.as_ref().map_or(judged, ServerRight::Claims);
+            let found = find_object_for_server(&self.0.load_full(), &stream_path(&item.track), right).await;
+            let object = found.map_err(|refused| TrackObjectError(refused.detail.into_owned()))?;
+            let headers = ask(&object, &Method::HEAD, &HeaderMap::new()).await?.headers;
+            let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
+            let size = text(header::CONTENT_LENGTH).and_then(|text| text.parse().ok());
+            let size = size.ok_or_else(|| TrackObjectError("the store does not say how long it is".to_owned()))?;
+            let title = TrackName::of_key(object.key()).title;
+            let etag = headers.get(header::ETAG).cloned();
+            Ok(OpenedTrack { object: Arc::new(StoredTrack { object, size, etag }), title })
+        })
     }
 }
 
@@ -78,7 +87,6 @@ struct StoredTrack {
     etag: Option<HeaderValue>,
 }
 
-#[async_trait]
 impl TrackObject for StoredTrack {
     fn size(&self) -> u64 {
         self.size
@@ -88,27 +96,29 @@ impl TrackObject for StoredTrack {
         media_type::key_extension(self.object.key())
     }
 
-    async fn read(&self, offset: u64, length: u64) -> Result<Bytes, TrackObjectError> {
-        let mut headers = HeaderMap::new();
-        let range = format!("bytes={offset}-{}", (offset + length).saturating_sub(1));
-        headers.insert(header::RANGE, range.parse().map_err(|_| TrackObjectError("no range".to_owned()))?);
-        if let Some(etag) = self.etag.clone().filter(|etag| !etag.as_bytes().starts_with(b"W/")) {
-            headers.insert(header::IF_MATCH, etag);
-        }
-        let Some(mut body) = ask(&self.object, &Method::GET, &headers).await?.body else {
-            return Err(TrackObjectError("the store sent nothing".to_owned()));
-        };
-        let length = usize::try_from(length).unwrap_or(usize::MAX);
-        let mut bytes = BytesMut::new();
-        while body.fill(PIECE, false).await.map_err(|error| TrackObjectError(error.to_string()))? {
-            let rest = length - bytes.len();
-            let piece = body.available();
-            bytes.extend_from_slice(&piece[..piece.len().min(rest)]);
-            if bytes.len() == length {
-                break;
+    fn read<'a>(&'a self, offset: u64, length: u64) -> BoxFuture<'a, Result<Bytes, TrackObjectError>> {
+        Box::pin(async move {
+            let mut headers = HeaderMap::new();
+            let range = format!("bytes={offset}-{}", (offset + length).saturating_sub(1));
+            headers.insert(header::RANGE, range.parse().map_err(|_| TrackObjectError("no range".to_owned()))?);
+            if let Some(etag) = self.etag.clone().filter(|etag| !etag.as_bytes().starts_with(b"W/")) {
+                headers.insert(header::IF_MATCH, etag);
             }
-        }
-        Ok(bytes.freeze())
+            let Some(mut body) = ask(&self.object, &Method::GET, &headers).await?.body else {
+                return Err(TrackObjectError("the store sent nothing".to_owned()));
+            };
+            let length = usize::try_from(length).unwrap_or(usize::MAX);
+            let mut bytes = BytesMut::new();
+            while body.fill(PIECE, false).await.map_err(|error| TrackObjectError(error.to_string()))? {
+                let rest = length - bytes.len();
+                let piece = body.available();
+                bytes.extend_from_slice(&piece[..piece.len().min(rest)]);
+                if bytes.len() == length {
+                    break;
+                }
+            }
+            Ok(bytes.freeze())
+        })
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use async_trait::async_trait;
+use futures::future::BoxFuture;
 use http::request::Parts;
 use utoipa_axum::router::OpenApiRouter;
 
@@ -47,18 +47,24 @@ pub fn start(
 /// Tracks as they are streamed: whoever may do that may read their lyrics.
 struct StreamedTracks(Arc<ArcSwap<Runtime>>);
 
-#[async_trait]
 impl TrackResolver for StreamedTracks {
-    async fn resolve(&self, id: &TrackId, request_head: &Parts, user: &User) -> Result<LyricsTrack, Error> {
-        let object = find_track_object(&self.0, id, request_head, user).await?;
-        let (origin, track) = (&object.origin, object.track());
-        Ok(LyricsTrack {
-            id: id.clone(),
-            bucket: TrackBucket { signer: Arc::clone(&origin.signer), name: Arc::clone(&origin.bucket) },
-            key: object.key().to_owned(),
-            owner: track.and_then(|track| track.owner.clone()),
-            created_at: track.map(|track| track.created_at),
-            updated_at: track.map(|track| track.updated_at),
+    fn resolve<'a>(
+        &'a self,
+        id: &'a TrackId,
+        request_head: &'a Parts,
+        user: &'a User,
+    ) -> BoxFuture<'a, Result<LyricsTrack, Error>> {
+        Box::pin(async move {
+            let object = find_track_object(&self.0, id, request_head, user).await?;
+            let (origin, track) = (&object.origin, object.track());
+            Ok(LyricsTrack {
+                id: id.clone(),
+                bucket: TrackBucket { signer: Arc::clone(&origin.signer), name: Arc::clone(&origin.bucket) },
+                key: object.key().to_owned(),
+                owner: track.and_then(|track| track.owner.clone()),
+                created_at: track.map(|track| track.created_at),
+                updated_at: track.map(|track| track.updated_at),
+            })
         })
     }
 }

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use async_trait::async_trait;
 use bytes::Bytes;
+use futures::future::BoxFuture;
 use http::request::Parts;
 use sha2::{Digest, Sha256};
 use utoipa_axum::router::OpenApiRouter;
@@ -68,25 +68,26 @@ pub fn object_version(track: &Track) -> String {
 /// Tracks as they are streamed: only who may do that is told their names.
 struct StreamedTracks(Arc<ArcSwap<Runtime>>);
 
-#[async_trait]
 impl TrackDirectory for StreamedTracks {
-    async fn describe(
-        &self,
-        id: &str,
-        version: &str,
-        request_head: &Parts,
-        user: &User,
-    ) -> Result<Option<RecognizedTrack>, Error> {
-        let Some(id) = TrackId::parse(id) else { return Ok(None) };
-        let object = match find_track_object(&self.0, &id, request_head, user).await {
-            Ok(object) => object,
-            Err(error) if matches!(error.status().as_u16(), 401 | 403 | 404 | 410) => return Ok(None),
-            Err(error) => return Err(error),
-        };
-        // Since it was indexed the entry may have become that of another object.
-        let is_same = object.track().is_some_and(|track| object_version(track) == version);
-        let TrackName { title, artist, .. } = TrackName::of_key(object.key());
-        Ok(is_same.then_some(RecognizedTrack { title, artist }))
+    fn describe<'a>(
+        &'a self,
+        id: &'a str,
+        version: &'a str,
+        request_head: &'a Parts,
+        user: &'a User,
+    ) -> BoxFuture<'a, Result<Option<RecognizedTrack>, Error>> {
+        Box::pin(async move {
+            let Some(id) = TrackId::parse(id) else { return Ok(None) };
+            let object = match find_track_object(&self.0, &id, request_head, user).await {
+                Ok(object) => object,
+                Err(error) if matches!(error.status().as_u16(), 401 | 403 | 404 | 410) => return Ok(None),
+                Err(error) => return Err(error),
+            };
+            // Since it was indexed the entry may have become that of another object.
+            let is_same = object.track().is_some_and(|track| object_version(track) == version);
+            let TrackName { title, artist, .. } = TrackName::of_key(object.key());
+            Ok(is_same.then_some(RecognizedTrack { title, artist }))
+        })
     }
 }
 
@@ -129,7 +130,6 @@ struct StoredObject {
     etag: Option<String>,
 }
 
-#[async_trait]
 impl TrackObject for StoredObject {
     fn size(&self) -> u64 {
         self.size
@@ -139,11 +139,13 @@ impl TrackObject for StoredObject {
         media_type::key_extension(&self.key)
     }
 
-    async fn read(&self, offset: u64, length: u64) -> Result<Bytes, TrackObjectError> {
-        let range = ByteRange::Span(offset, offset.saturating_add(length));
-        let etag = self.etag.as_deref().filter(|etag| !etag.starts_with("W/"));
-        let part = self.reader.read_range(&self.bucket, &self.key, &range, etag).await.map_err(unanswered)?;
-        part.map(|part| part.bytes).ok_or_else(|| TrackObjectError("it has changed while it was read".to_owned()))
+    fn read<'a>(&'a self, offset: u64, length: u64) -> BoxFuture<'a, Result<Bytes, TrackObjectError>> {
+        Box::pin(async move {
+            let range = ByteRange::Span(offset, offset.saturating_add(length));
+            let etag = self.etag.as_deref().filter(|etag| !etag.starts_with("W/"));
+            let part = self.reader.read_range(&self.bucket, &self.key, &range, etag).await.map_err(unanswered)?;
+            part.map(|part| part.bytes).ok_or_else(|| TrackObjectError("it has changed while it was read".to_owned()))
+        })
     }
 }
 

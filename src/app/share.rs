@@ -1,10 +1,9 @@
 //! Live sharing, where it is switched on, and the sessions that channels play to.
 
+use futures::future::BoxFuture;
+use share::{ProgramHost, ProgramSong, RecordingUploader, Relay};
 use std::sync::Arc;
 use std::time::Duration;
-
-use async_trait::async_trait;
-use share::{ProgramHost, ProgramSong, RecordingUploader, Relay};
 use utoipa_axum::router::OpenApiRouter;
 
 use super::StartError;
@@ -51,28 +50,30 @@ pub fn programs(relay: &Arc<Relay>) -> Arc<dyn ProgramOutput> {
 /// Sessions of the relay.
 struct RelayPrograms(Arc<Relay>);
 
-#[async_trait]
 impl ProgramOutput for RelayPrograms {
-    async fn open(&self) -> Result<Box<dyn Program>, ProgramUnavailable> {
-        let host = self.0.open_program().await.map_err(|refused| ProgramUnavailable(refused.to_string()))?;
-        Ok(Box::new(RelayProgram(host)))
+    fn open<'a>(&'a self) -> BoxFuture<'a, Result<Box<dyn Program>, ProgramUnavailable>> {
+        Box::pin(async move {
+            let host = self.0.open_program().await.map_err(|refused| ProgramUnavailable(refused.to_string()))?;
+            Ok(Box::new(RelayProgram(host)) as Box<dyn Program>)
+        })
     }
 
-    async fn issue_ticket(
-        &self,
-        session: &str,
+    fn issue_ticket<'a>(
+        &'a self,
+        session: &'a str,
         ttl: Duration,
-        ProgramListener { user, token_life }: ProgramListener<'_>,
-    ) -> Result<Option<String>, ProgramUnavailable> {
-        let issued = self.0.issue_program_ticket(session, ttl, (user, token_life)).await;
-        issued.map_err(|refused| ProgramUnavailable(refused.to_string()))
+        ProgramListener { user, token_life }: ProgramListener<'a>,
+    ) -> BoxFuture<'a, Result<Option<String>, ProgramUnavailable>> {
+        Box::pin(async move {
+            let issued = self.0.issue_program_ticket(session, ttl, (user, token_life)).await;
+            issued.map_err(|refused| ProgramUnavailable(refused.to_string()))
+        })
     }
 }
 
 /// Session of the relay that a channel plays to.
 struct RelayProgram(ProgramHost);
 
-#[async_trait]
 impl Program for RelayProgram {
     fn session(&self) -> String {
         self.0.session()
@@ -86,7 +87,9 @@ impl Program for RelayProgram {
         self.0.announce(ProgramSong { title, elapsed, length });
     }
 
-    async fn end(self: Box<Self>) {
-        self.0.end().await;
+    fn end(self: Box<Self>) -> BoxFuture<'static, ()> {
+        Box::pin(async move {
+            self.0.end().await;
+        })
     }
 }

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use async_trait::async_trait;
 use axum::body::Body;
 use axum::{Extension, Router};
 use bytes::Bytes;
+use futures::future::BoxFuture;
 use http::{HeaderValue, Request, Response, StatusCode, header};
 use serde_json::{Map, Value};
 use tower::ServiceExt;
@@ -80,14 +80,15 @@ struct OwnApi {
     clock: Clock,
 }
 
-#[async_trait]
 impl UserApi for OwnApi {
-    async fn send(&self, user: &LinkedUser, request: ApiRequest) -> ApiAnswer {
-        let Some(request) = self.request(user, request) else { return unanswered(StatusCode::NOT_FOUND) };
-        match self.router.clone().oneshot(request).await {
-            Ok(response) => read(response).await,
-            Err(never) => match never {},
-        }
+    fn send<'a>(&'a self, user: &'a LinkedUser, request: ApiRequest) -> BoxFuture<'a, ApiAnswer> {
+        Box::pin(async move {
+            let Some(request) = self.request(user, request) else { return unanswered(StatusCode::NOT_FOUND) };
+            match self.router.clone().oneshot(request).await {
+                Ok(response) => read(response).await,
+                Err(never) => match never {},
+            }
+        })
     }
 }
 

@@ -1,8 +1,7 @@
 //! Video on demand, composed: sessions for the proxy and the API, and the store of positions as films need it.
 
+use futures::future::BoxFuture;
 use std::sync::Arc;
-
-use async_trait::async_trait;
 use utoipa_axum::router::OpenApiRouter;
 
 use super::events::EventServices;
@@ -116,18 +115,30 @@ fn read_purges(all: &Settings, films: &FilmService, clock: &Clock, services: &Ba
 /// Positions in films: those of the kind `film` among all positions.
 struct FilmPositions(PositionService);
 
-#[async_trait]
 impl WatchProgress for FilmPositions {
-    async fn save(&self, user: &UserId, movie: &TrackId, report: WatchReport) -> Result<(), ProgressUnavailable> {
-        let WatchReport { position, duration, at, is_last, session: _ } = report;
-        let report = PositionReport { position, duration, at, is_last };
-        self.0.save(key(user, movie), report).await.map_err(|_| ProgressUnavailable)
+    fn save<'a>(
+        &'a self,
+        user: &'a UserId,
+        movie: &'a TrackId,
+        report: WatchReport,
+    ) -> BoxFuture<'a, Result<(), ProgressUnavailable>> {
+        Box::pin(async move {
+            let WatchReport { position, duration, at, is_last, session: _ } = report;
+            let report = PositionReport { position, duration, at, is_last };
+            self.0.save(key(user, movie), report).await.map_err(|_| ProgressUnavailable)
+        })
     }
 
-    async fn get(&self, user: &UserId, movie: &TrackId) -> Result<Option<WatchPosition>, ProgressUnavailable> {
-        let found = self.0.get_record(&key(user, movie)).await.map_err(|_| ProgressUnavailable)?;
-        let position = |(position, last_watched_at): (i64, _)| WatchPosition { position, last_watched_at };
-        Ok(found.and_then(|found| found.position.map(|at| (at, found.updated_at))).map(position))
+    fn get<'a>(
+        &'a self,
+        user: &'a UserId,
+        movie: &'a TrackId,
+    ) -> BoxFuture<'a, Result<Option<WatchPosition>, ProgressUnavailable>> {
+        Box::pin(async move {
+            let found = self.0.get_record(&key(user, movie)).await.map_err(|_| ProgressUnavailable)?;
+            let position = |(position, last_watched_at): (i64, _)| WatchPosition { position, last_watched_at };
+            Ok(found.and_then(|found| found.position.map(|at| (at, found.updated_at))).map(position))
+        })
     }
 }
 

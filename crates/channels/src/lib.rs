@@ -16,8 +16,7 @@ mod service;
 pub mod settings;
 #[cfg(test)]
 mod tests;
-
-use async_trait::async_trait;
+use futures::future::BoxFuture;
 use http::request::Parts;
 
 pub use routes::routes;
@@ -29,14 +28,18 @@ use server_kit::api::user::User;
 use server_kit::limit::stream_limits::StreamRefusal;
 
 /// Judge of who may have a track played, implemented by the part that streams tracks.
-#[async_trait]
 pub trait TrackAccess: Send + Sync {
     /// Returns the host under which `user`, who asks with `request_head`, may stream the track, or an error that says why that
     /// may not be.
-    async fn check(&self, id: &TrackId, request_head: &Parts, user: &User) -> Result<Option<String>, ApiError>;
+    fn check<'a>(
+        &'a self,
+        id: &'a TrackId,
+        request_head: &'a Parts,
+        user: &'a User,
+    ) -> BoxFuture<'a, Result<Option<String>, ApiError>>;
 
     /// Returns an error that says why the track cannot be played on behalf of `owner`, who asks for nothing now.
-    async fn check_for(&self, id: &TrackId, owner: &UserId) -> Result<(), ApiError>;
+    fn check_for<'a>(&'a self, id: &'a TrackId, owner: &'a UserId) -> BoxFuture<'a, Result<(), ApiError>>;
 }
 
 /// Reason for which a request cannot be served.

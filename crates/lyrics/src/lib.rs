@@ -19,11 +19,10 @@ mod track_lyrics;
 mod track_question;
 mod view;
 
-use std::sync::Arc;
-
-use async_trait::async_trait;
+use futures::future::BoxFuture;
 use http::request::Parts;
 use sha2::{Digest, Sha256};
+use std::sync::Arc;
 
 pub use routes::{admin_routes, routes};
 pub use service::{LyricsService, LyricsServiceParts};
@@ -68,10 +67,14 @@ impl LyricsTrack {
 }
 
 /// Finder of tracks, implemented by the part that streams them.
-#[async_trait]
 pub trait TrackResolver: Send + Sync {
     /// Returns the track; an error says why `user`, who asks with `request_head`, cannot stream it.
-    async fn resolve(&self, id: &TrackId, request_head: &Parts, user: &User) -> Result<LyricsTrack, ApiError>;
+    fn resolve<'a>(
+        &'a self,
+        id: &'a TrackId,
+        request_head: &'a Parts,
+        user: &'a User,
+    ) -> BoxFuture<'a, Result<LyricsTrack, ApiError>>;
 }
 
 /// Reason for which a request cannot be served.

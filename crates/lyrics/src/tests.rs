@@ -8,6 +8,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
+use futures::future::BoxFuture;
 use http::request::Parts;
 use http::{Method, StatusCode, Uri};
 use parking_lot::Mutex;
@@ -78,10 +79,14 @@ async fn answer(State(state): State<Arc<ServerState>>, method: Method, uri: Uri)
 /// A resolver that is asked by paths alone.
 struct NoTracks;
 
-#[async_trait::async_trait]
 impl TrackResolver for NoTracks {
-    async fn resolve(&self, _: &TrackId, _: &Parts, _: &User) -> Result<LyricsTrack, ApiError> {
-        Err(ApiError::internal())
+    fn resolve<'a>(
+        &'a self,
+        _: &'a TrackId,
+        _: &'a Parts,
+        _: &'a User,
+    ) -> BoxFuture<'a, Result<LyricsTrack, ApiError>> {
+        Box::pin(async move { Err(ApiError::internal()) })
     }
 }
 

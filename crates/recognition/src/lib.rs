@@ -13,8 +13,7 @@ mod routes;
 mod service;
 pub mod settings;
 mod view;
-
-use async_trait::async_trait;
+use futures::future::BoxFuture;
 use http::request::Parts;
 
 pub use clip::{ClipError, ClipFormat, landmarks as clip_landmarks};
@@ -35,17 +34,16 @@ pub struct RecognizedTrack {
 }
 
 /// Directory of tracks, implemented by the part that streams them.
-#[async_trait]
 pub trait TrackDirectory: Send + Sync {
     /// Returns the names of the track that has this version of its object; `None` where there is none, or where `user`, who asks
     /// with `request_head`, may not stream it. An error says that nobody can tell.
-    async fn describe(
-        &self,
-        id: &str,
-        version: &str,
-        request_head: &Parts,
-        user: &User,
-    ) -> Result<Option<RecognizedTrack>, ApiError>;
+    fn describe<'a>(
+        &'a self,
+        id: &'a str,
+        version: &'a str,
+        request_head: &'a Parts,
+        user: &'a User,
+    ) -> BoxFuture<'a, Result<Option<RecognizedTrack>, ApiError>>;
 }
 
 /// Reason for which a request cannot be served.

@@ -1,11 +1,10 @@
 //! Service of the bot over SQLite.
 
-use std::sync::Arc;
-
-use async_trait::async_trait;
 use bytes::Bytes;
+use futures::future::BoxFuture;
 use http::StatusCode;
 use serde_json::json;
+use std::sync::Arc;
 
 use crate::service::{AccountState, LinkOutcome};
 use crate::settings::Settings;
@@ -20,10 +19,11 @@ use server_kit::database::{self, Database};
 
 struct NoApi;
 
-#[async_trait]
 impl UserApi for NoApi {
-    async fn send(&self, _: &LinkedUser, _: ApiRequest) -> ApiAnswer {
-        ApiAnswer { status: StatusCode::NOT_FOUND, body: Bytes::new(), detail: None, retry_after: None }
+    fn send<'a>(&'a self, _: &'a LinkedUser, _: ApiRequest) -> BoxFuture<'a, ApiAnswer> {
+        Box::pin(async move {
+            ApiAnswer { status: StatusCode::NOT_FOUND, body: Bytes::new(), detail: None, retry_after: None }
+        })
     }
 }
 

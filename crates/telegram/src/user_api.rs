@@ -1,13 +1,12 @@
 //! The API of this server, as the bot calls it for a user: the same paths, bodies, limits and refusals as for the user's own
 //! programs. What answers is outside this member.
 
-use std::time::Duration;
-
-use async_trait::async_trait;
 use bytes::Bytes;
+use futures::future::BoxFuture;
 use http::{Method, StatusCode};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use std::time::Duration;
 
 use primitives::ids::UserId;
 use server_kit::api::user::UserRole;
@@ -76,10 +75,9 @@ pub enum ApiRefusal {
 }
 
 /// The API.
-#[async_trait]
 pub trait UserApi: Send + Sync {
     /// Answers a request as if a token of `user` had come with it.
-    async fn send(&self, user: &LinkedUser, request: ApiRequest) -> ApiAnswer;
+    fn send<'a>(&'a self, user: &'a LinkedUser, request: ApiRequest) -> BoxFuture<'a, ApiAnswer>;
 }
 
 impl ApiRequest {

@@ -1,11 +1,10 @@
 //! A track's object as a file that the decoder reads and seeks in. It is fetched in ranges as the decoder goes on, and no
 //! further: while nobody takes the samples, nothing is read.
 
+use bytes::Bytes;
+use futures::future::BoxFuture;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::sync::Arc;
-
-use async_trait::async_trait;
-use bytes::Bytes;
 use symphonia::core::io::MediaSource;
 use tokio::runtime::Handle;
 
@@ -18,7 +17,6 @@ const RANGE_BYTES: u64 = 256 << 10;
 pub struct TrackObjectError(pub String);
 
 /// Object of a track, which does not change while it is read.
-#[async_trait]
 pub trait TrackObject: Send + Sync {
     /// Returns its size in bytes.
     fn size(&self) -> u64;
@@ -27,7 +25,7 @@ pub trait TrackObject: Send + Sync {
     fn extension(&self) -> Option<&str>;
 
     /// Returns `length` bytes from `offset` on.
-    async fn read(&self, offset: u64, length: u64) -> Result<Bytes, TrackObjectError>;
+    fn read<'a>(&'a self, offset: u64, length: u64) -> BoxFuture<'a, Result<Bytes, TrackObjectError>>;
 }
 
 /// Object under a cursor, for a thread that may block.

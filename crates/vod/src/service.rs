@@ -1,11 +1,10 @@
 //! Service of films: what the API does, and what happens by itself meanwhile.
 
+use futures::StreamExt;
+use futures::future::BoxFuture;
+use futures::stream;
 use std::sync::Arc;
 use std::time::Duration;
-
-use async_trait::async_trait;
-use futures::StreamExt;
-use futures::stream;
 
 use crate::events::FilmEvents;
 use crate::film_store::FilmStore;
@@ -64,13 +63,21 @@ pub struct WatchPosition {
 pub struct ProgressUnavailable;
 
 /// Store of positions in films, implemented by the store of all positions.
-#[async_trait]
 pub trait WatchProgress: Send + Sync {
     /// Stores a report unless a newer one is stored; it is durable when this returns.
-    async fn save(&self, user: &UserId, movie: &TrackId, report: WatchReport) -> Result<(), ProgressUnavailable>;
+    fn save<'a>(
+        &'a self,
+        user: &'a UserId,
+        movie: &'a TrackId,
+        report: WatchReport,
+    ) -> BoxFuture<'a, Result<(), ProgressUnavailable>>;
 
     /// Returns the position of `user` in `movie`, if there is one.
-    async fn get(&self, user: &UserId, movie: &TrackId) -> Result<Option<WatchPosition>, ProgressUnavailable>;
+    fn get<'a>(
+        &'a self,
+        user: &'a UserId,
+        movie: &'a TrackId,
+    ) -> BoxFuture<'a, Result<Option<WatchPosition>, ProgressUnavailable>>;
 }
 
 /// Reason for which a film cannot be started.

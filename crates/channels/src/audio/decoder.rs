@@ -142,11 +142,10 @@ impl BlockWriter<'_> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicU64, Ordering};
-
-    use async_trait::async_trait;
     use bytes::Bytes;
+    use futures::future::BoxFuture;
     use proptest::prelude::*;
+    use std::sync::atomic::{AtomicU64, Ordering};
 
     use track_audio::object::TrackObjectError;
 
@@ -159,7 +158,6 @@ mod tests {
         read: AtomicU64,
     }
 
-    #[async_trait]
     impl TrackObject for MemoryObject {
         fn size(&self) -> u64 {
             self.bytes.len() as u64
@@ -169,10 +167,12 @@ mod tests {
             Some(self.extension)
         }
 
-        async fn read(&self, offset: u64, length: u64) -> Result<Bytes, TrackObjectError> {
-            self.read.fetch_add(length, Ordering::SeqCst);
-            let (from, to) = (offset as usize, (offset + length) as usize);
-            Ok(self.bytes.slice(from..to.min(self.bytes.len())))
+        fn read<'a>(&'a self, offset: u64, length: u64) -> BoxFuture<'a, Result<Bytes, TrackObjectError>> {
+            Box::pin(async move {
+                self.read.fetch_add(length, Ordering::SeqCst);
+                let (from, to) = (offset as usize, (offset + length) as usize);
+                Ok(self.bytes.slice(from..to.min(self.bytes.len())))
+            })
         }
     }
 

@@ -3,9 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
-
 use crate::queue::item::QueueItem;
+use futures::future::BoxFuture;
 use primitives::ids::UserId;
 use track_audio::object::{TrackObject, TrackObjectError};
 
@@ -18,10 +17,9 @@ pub struct OpenedTrack {
 }
 
 /// Opener of tracks, implemented by the part that streams them.
-#[async_trait]
 pub trait TrackObjects: Send + Sync {
     /// Opens the track of an item. The right of who has requested it was judged then; that of a playlist's owner is judged here.
-    async fn open(&self, item: &QueueItem) -> Result<OpenedTrack, TrackObjectError>;
+    fn open<'a>(&'a self, item: &'a QueueItem) -> BoxFuture<'a, Result<OpenedTrack, TrackObjectError>>;
 }
 
 /// The session has ended.
@@ -44,22 +42,20 @@ pub struct ProgramListener<'a> {
 }
 
 /// Opener of sessions that people listen to.
-#[async_trait]
 pub trait ProgramOutput: Send + Sync {
     /// Opens a session.
-    async fn open(&self) -> Result<Box<dyn Program>, ProgramUnavailable>;
+    fn open<'a>(&'a self) -> BoxFuture<'a, Result<Box<dyn Program>, ProgramUnavailable>>;
 
     /// Returns a ticket with which `listener` may begin to listen to a session within `ttl`; `None` where it has ended.
-    async fn issue_ticket(
-        &self,
-        session: &str,
+    fn issue_ticket<'a>(
+        &'a self,
+        session: &'a str,
         ttl: Duration,
-        listener: ProgramListener<'_>,
-    ) -> Result<Option<String>, ProgramUnavailable>;
+        listener: ProgramListener<'a>,
+    ) -> BoxFuture<'a, Result<Option<String>, ProgramUnavailable>>;
 }
 
 /// Session of a channel.
-#[async_trait]
 pub trait Program: Send {
     /// Returns the session's id.
     fn session(&self) -> String;
@@ -71,5 +67,5 @@ pub trait Program: Send {
     fn announce(&mut self, title: &str, elapsed: Duration, length: Duration);
 
     /// Ends the session.
-    async fn end(self: Box<Self>);
+    fn end(self: Box<Self>) -> BoxFuture<'static, ()>;
 }
