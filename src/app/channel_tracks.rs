@@ -2,16 +2,14 @@
 
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
 use bytes::{Bytes, BytesMut};
 use futures::future::BoxFuture;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, header};
 use serde_json::{Map, Value};
 
-use super::streamed_tracks::{find_track_object, refusal, stream_path};
+use super::streamed_tracks::{StreamedTracks, refusal, stream_path};
 use crate::proxy::inspect::{RequestedObject, ServerRight, find_object_for_server, named_host};
-use crate::proxy::runtime::Runtime;
 use ::channels::TrackAccess;
 
 use ::channels::player::output::{OpenedTrack, TrackObjects};
@@ -28,9 +26,6 @@ use track_audio::object::{TrackObject, TrackObjectError};
 /// Bytes that the engine makes ready at a time.
 const PIECE: usize = 64 << 10;
 
-/// Tracks that are streamed.
-pub struct StreamedTracks(pub Arc<ArcSwap<Runtime>>);
-
 impl TrackAccess for StreamedTracks {
     fn check<'a>(
         &'a self,
@@ -39,7 +34,7 @@ impl TrackAccess for StreamedTracks {
         user: &'a User,
     ) -> BoxFuture<'a, Result<Option<String>, Error>> {
         Box::pin(async move {
-            find_track_object(&self.0, id, request_head, user).await?;
+            self.find_object(id, request_head, user).await?;
             Ok(named_host(request_head).map(str::to_owned))
         })
     }
@@ -96,7 +91,7 @@ impl TrackObject for StoredTrack {
         media_type::key_extension(self.object.key())
     }
 
-    fn read<'a>(&'a self, offset: u64, length: u64) -> BoxFuture<'a, Result<Bytes, TrackObjectError>> {
+    fn read(&self, offset: u64, length: u64) -> BoxFuture<'_, Result<Bytes, TrackObjectError>> {
         Box::pin(async move {
             let mut headers = HeaderMap::new();
             let range = format!("bytes={offset}-{}", (offset + length).saturating_sub(1));

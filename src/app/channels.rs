@@ -6,8 +6,8 @@ use arc_swap::ArcSwap;
 use utoipa_axum::router::OpenApiRouter;
 
 use super::StartError;
-use super::channel_tracks::StreamedTracks;
 use super::modules::ModuleDependencies;
+use super::streamed_tracks::StreamedTracks;
 use crate::config::Settings;
 use crate::proxy::runtime::Runtime;
 use ::channels::player::output::ProgramOutput;

@@ -9,7 +9,7 @@ use utoipa_axum::router::OpenApiRouter;
 
 use super::modules::ModuleDependencies;
 use super::stores::store_client;
-use super::streamed_tracks::find_track_object;
+use super::streamed_tracks::StreamedTracks;
 use super::{StartError, http_client};
 use crate::config::Settings;
 use crate::proxy::runtime::Runtime;
@@ -44,9 +44,7 @@ pub fn start(
     ])
 }
 
-/// Tracks as they are streamed: whoever may do that may read their lyrics.
-struct StreamedTracks(Arc<ArcSwap<Runtime>>);
-
+/// Whoever may stream a track may read its lyrics.
 impl TrackResolver for StreamedTracks {
     fn resolve<'a>(
         &'a self,
@@ -55,7 +53,7 @@ impl TrackResolver for StreamedTracks {
         user: &'a User,
     ) -> BoxFuture<'a, Result<LyricsTrack, Error>> {
         Box::pin(async move {
-            let object = find_track_object(&self.0, id, request_head, user).await?;
+            let object = self.find_object(id, request_head, user).await?;
             let (origin, track) = (&object.origin, object.track());
             Ok(LyricsTrack {
                 id: id.clone(),

@@ -15,7 +15,7 @@ use utoipa_axum::router::OpenApiRouter;
 use super::StartError;
 use super::modules::ModuleDependencies;
 use super::stores::{OpenStores, store_client};
-use super::streamed_tracks::find_track_object;
+use super::streamed_tracks::StreamedTracks;
 use crate::config::Settings;
 use crate::proxy::runtime::Runtime;
 use ::recognition::{
@@ -65,9 +65,7 @@ pub fn object_version(track: &Track) -> String {
     hexadecimal(&Sha256::digest(object)[..8])
 }
 
-/// Tracks as they are streamed: only who may do that is told their names.
-struct StreamedTracks(Arc<ArcSwap<Runtime>>);
-
+/// Only who may stream a track is told its names.
 impl TrackDirectory for StreamedTracks {
     fn describe<'a>(
         &'a self,
@@ -78,7 +76,7 @@ impl TrackDirectory for StreamedTracks {
     ) -> BoxFuture<'a, Result<Option<RecognizedTrack>, Error>> {
         Box::pin(async move {
             let Some(id) = TrackId::parse(id) else { return Ok(None) };
-            let object = match find_track_object(&self.0, &id, request_head, user).await {
+            let object = match self.find_object(&id, request_head, user).await {
                 Ok(object) => object,
                 Err(error) if matches!(error.status().as_u16(), 401 | 403 | 404 | 410) => return Ok(None),
                 Err(error) => return Err(error),
@@ -139,7 +137,7 @@ impl TrackObject for StoredObject {
         media_type::key_extension(&self.key)
     }
 
-    fn read<'a>(&'a self, offset: u64, length: u64) -> BoxFuture<'a, Result<Bytes, TrackObjectError>> {
+    fn read(&self, offset: u64, length: u64) -> BoxFuture<'_, Result<Bytes, TrackObjectError>> {
         Box::pin(async move {
             let range = ByteRange::Span(offset, offset.saturating_add(length));
             let etag = self.etag.as_deref().filter(|etag| !etag.starts_with("W/"));

@@ -1,9 +1,10 @@
 //! Live sharing, where it is switched on, and the sessions that channels play to.
 
-use futures::future::BoxFuture;
-use share::{ProgramHost, ProgramSong, RecordingUploader, Relay};
 use std::sync::Arc;
 use std::time::Duration;
+
+use futures::future::BoxFuture;
+use share::{ProgramHost, ProgramSong, RecordingUploader, Relay};
 use utoipa_axum::router::OpenApiRouter;
 
 use super::StartError;
@@ -51,7 +52,7 @@ pub fn programs(relay: &Arc<Relay>) -> Arc<dyn ProgramOutput> {
 struct RelayPrograms(Arc<Relay>);
 
 impl ProgramOutput for RelayPrograms {
-    fn open<'a>(&'a self) -> BoxFuture<'a, Result<Box<dyn Program>, ProgramUnavailable>> {
+    fn open(&self) -> BoxFuture<'_, Result<Box<dyn Program>, ProgramUnavailable>> {
         Box::pin(async move {
             let host = self.0.open_program().await.map_err(|refused| ProgramUnavailable(refused.to_string()))?;
             Ok(Box::new(RelayProgram(host)) as Box<dyn Program>)
@@ -88,8 +89,6 @@ impl Program for RelayProgram {
     }
 
     fn end(self: Box<Self>) -> BoxFuture<'static, ()> {
-        Box::pin(async move {
-            self.0.end().await;
-        })
+        Box::pin(self.0.end())
     }
 }

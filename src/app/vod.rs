@@ -1,7 +1,8 @@
 //! Video on demand, composed: sessions for the proxy and the API, and the store of positions as films need it.
 
-use futures::future::BoxFuture;
 use std::sync::Arc;
+
+use futures::future::BoxFuture;
 use utoipa_axum::router::OpenApiRouter;
 
 use super::events::EventServices;

@@ -16,6 +16,7 @@ mod service;
 pub mod settings;
 #[cfg(test)]
 mod tests;
+
 use futures::future::BoxFuture;
 use http::request::Parts;
 

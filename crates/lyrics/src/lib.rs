@@ -19,10 +19,11 @@ mod track_lyrics;
 mod track_question;
 mod view;
 
+use std::sync::Arc;
+
 use futures::future::BoxFuture;
 use http::request::Parts;
 use sha2::{Digest, Sha256};
-use std::sync::Arc;
 
 pub use routes::{admin_routes, routes};
 pub use service::{LyricsService, LyricsServiceParts};

@@ -8,7 +8,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, ready};
 use http::request::Parts;
 use http::{Method, StatusCode, Uri};
 use parking_lot::Mutex;
@@ -86,7 +86,7 @@ impl TrackResolver for NoTracks {
         _: &'a Parts,
         _: &'a User,
     ) -> BoxFuture<'a, Result<LyricsTrack, ApiError>> {
-        Box::pin(async move { Err(ApiError::internal()) })
+        Box::pin(ready(Err(ApiError::internal())))
     }
 }
 

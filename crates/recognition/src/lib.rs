@@ -13,6 +13,7 @@ mod routes;
 mod service;
 pub mod settings;
 mod view;
+
 use futures::future::BoxFuture;
 use http::request::Parts;
 

@@ -1,10 +1,11 @@
 //! Service of the bot over SQLite.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, ready};
 use http::StatusCode;
 use serde_json::json;
-use std::sync::Arc;
 
 use crate::service::{AccountState, LinkOutcome};
 use crate::settings::Settings;
@@ -21,9 +22,8 @@ struct NoApi;
 
 impl UserApi for NoApi {
     fn send<'a>(&'a self, _: &'a LinkedUser, _: ApiRequest) -> BoxFuture<'a, ApiAnswer> {
-        Box::pin(async move {
-            ApiAnswer { status: StatusCode::NOT_FOUND, body: Bytes::new(), detail: None, retry_after: None }
-        })
+        let refusal = ApiAnswer { status: StatusCode::NOT_FOUND, body: Bytes::new(), detail: None, retry_after: None };
+        Box::pin(ready(refusal))
     }
 }
 

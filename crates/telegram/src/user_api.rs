@@ -1,12 +1,13 @@
 //! The API of this server, as the bot calls it for a user: the same paths, bodies, limits and refusals as for the user's own
 //! programs. What answers is outside this member.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use http::{Method, StatusCode};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use std::time::Duration;
 
 use primitives::ids::UserId;
 use server_kit::api::user::UserRole;

@@ -1,10 +1,11 @@
 //! A track's object as a file that the decoder reads and seeks in. It is fetched in ranges as the decoder goes on, and no
 //! further: while nobody takes the samples, nothing is read.
 
-use bytes::Bytes;
-use futures::future::BoxFuture;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
 use symphonia::core::io::MediaSource;
 use tokio::runtime::Handle;
 
@@ -25,7 +26,7 @@ pub trait TrackObject: Send + Sync {
     fn extension(&self) -> Option<&str>;
 
     /// Returns `length` bytes from `offset` on.
-    fn read<'a>(&'a self, offset: u64, length: u64) -> BoxFuture<'a, Result<Bytes, TrackObjectError>>;
+    fn read(&self, offset: u64, length: u64) -> BoxFuture<'_, Result<Bytes, TrackObjectError>>;
 }
 
 /// Object under a cursor, for a thread that may block.

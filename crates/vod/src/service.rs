@@ -1,10 +1,11 @@
 //! Service of films: what the API does, and what happens by itself meanwhile.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream;
-use std::sync::Arc;
-use std::time::Duration;
 
 use crate::events::FilmEvents;
 use crate::film_store::FilmStore;

@@ -22,7 +22,7 @@ use uuid::Uuid;
 use crate::support::client::{Client, Reply};
 use crate::support::kafka::{self, OwnKafka, Topic};
 use crate::support::origin::pattern;
-use crate::support::tools::{TempFolder, whole_lines};
+use crate::support::tools::{TempFolder, json_lines};
 use crate::support::{Gate, ScriptedOrigin, config, eventually, token};
 
 /// For everything to arrive, on a busy machine.
@@ -75,12 +75,8 @@ impl Place {
 
 /// The events in a file of JSON Lines.
 fn lines(path: &Path) -> Vec<Arrived> {
-    let event = |line: &str| -> Event { serde_json::from_str(line).unwrap_or_else(|_| panic!("not an event: {line}")) };
-    whole_lines(path)
-        .iter()
-        .map(|line| event(line))
-        .map(|event| (event.id, event.key, event.body.get().to_owned()))
-        .collect()
+    let arrived = |event: Event| (event.id, event.key, event.body.get().to_owned());
+    json_lines(path).into_iter().map(arrived).collect()
 }
 
 fn id(number: u64) -> Uuid {

@@ -10,7 +10,7 @@ use super::{UserService, Viewer, embedded, films, json_of, put_film};
 use crate::support::described::Described;
 use crate::support::kafka::{OwnKafka, Topic};
 use crate::support::service::free_port;
-use crate::support::tools::{self, TempFolder, whole_lines};
+use crate::support::tools::{self, TempFolder, json_lines};
 use crate::support::{Gate, Minio, Postgres, Redis, config, eventually, token};
 
 const USER: &str = "6f9619ff-8b86-4d01-b42d-00cf4fc964ff";
@@ -209,11 +209,10 @@ async fn a_film_is_watched_with_a_file_and_without_redis_and_kafka() {
     let gate = Gate::start(&config).await;
     watches(&gate).await;
     let events = eventually("three events arrive", async || {
-        let lines = whole_lines(&folder.path().join("events.jsonl"));
-        (lines.len() == 3).then_some(lines)
+        Some(json_lines::<Value>(&folder.path().join("events.jsonl"))).filter(|events| events.len() == 3)
     })
     .await;
-    let topics = events.iter().map(|line| serde_json::from_str::<Value>(line).expect("JSON")["topic"].clone());
+    let topics = events.iter().map(|event| event["topic"].clone());
     assert_eq!(topics.collect::<Vec<_>>(), ["stream.start", "stream.progress", "stream.stop"]);
     let file = format!("sqlite://{}", folder.path().join("data/tidegate.db").display());
     let pool = SqlitePool::connect(&file).await.expect("the file is there");

@@ -6,16 +6,13 @@ use serde_json::{Value, json};
 
 use super::{Viewer, embedded, json_of};
 use crate::support::client::Reply;
-use crate::support::tools::{TempFolder, whole_lines};
+use crate::support::tools::{TempFolder, json_lines};
 use crate::support::{Gate, Postgres, Redis, eventually};
 
 /// The events in `folder`: topic and body.
 fn events(folder: &TempFolder) -> Vec<(String, Value)> {
-    let event = |line: &str| -> (String, Value) {
-        let event: Value = serde_json::from_str(line).expect("JSON");
-        (event["topic"].as_str().expect("a topic").to_owned(), event["body"].clone())
-    };
-    whole_lines(&folder.path().join("events.jsonl")).iter().map(|line| event(line)).collect()
+    let event = |event: Value| (event["topic"].as_str().expect("a topic").to_owned(), event["body"].clone());
+    json_lines(&folder.path().join("events.jsonl")).into_iter().map(event).collect()
 }
 
 /// Films with events in a file and reports every second.

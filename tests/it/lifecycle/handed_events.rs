@@ -15,7 +15,7 @@ use crate::support::client::Client;
 use crate::support::eventually;
 use crate::support::origin::pattern;
 use crate::support::raw::Raw;
-use crate::support::tools::{TempFolder, whole_lines};
+use crate::support::tools::{TempFolder, json_lines};
 use crate::support::{ScriptedOrigin, config, token};
 
 /// Posts events until `stop`; gives the ids of those that were acknowledged. No answer but that is allowed.
@@ -36,8 +36,7 @@ async fn post(client: Client, stop: Arc<AtomicBool>) -> Vec<String> {
 /// How often each event stands in the file.
 fn delivered(folder: &TempFolder) -> BTreeMap<String, usize> {
     let mut counts = BTreeMap::new();
-    for line in whole_lines(&folder.path().join("events.jsonl")) {
-        let event: Value = serde_json::from_str(&line).unwrap_or_else(|_| panic!("not an event: {line}"));
+    for event in json_lines::<Value>(&folder.path().join("events.jsonl")) {
         *counts.entry(event["id"].as_str().expect("an id").to_owned()).or_default() += 1;
     }
     counts

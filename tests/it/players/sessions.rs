@@ -2,7 +2,7 @@
 
 use super::listener::Listener;
 use super::*;
-use crate::support::tools::whole_lines;
+use crate::support::tools::json_lines;
 
 /// Closed after three seconds without a report.
 fn impatient(mut config: Value) -> Value {
@@ -87,11 +87,7 @@ async fn what_players_report_becomes_playback_events() {
     client.report(report("one", "stopped", 599_000)).await;
     client.report(report("two", "playing", 1_000)).await;
     // Nothing more: it is closed, and that is published too.
-    let published = async || {
-        let lines = whole_lines(&file);
-        let lines: Vec<Value> = lines.iter().map(|line| serde_json::from_str(line).expect("JSON")).collect();
-        (lines.len() >= 7).then_some(lines)
-    };
+    let published = async || Some(json_lines::<Value>(&file)).filter(|lines| lines.len() >= 7);
     let lines = eventually("all events are published", published).await;
     let body = |line: &Value| line.get("body").cloned().unwrap_or_else(|| line.clone());
     let actions: Vec<String> = lines

@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use serde::de::DeserializeOwned;
+
 /// The path of `program`, or `None` after saying so. Where the real thing is required (`CI=true` or
 /// `TIDEGATE_REQUIRE_REAL=1`, as `make test` sets), its absence is a failure.
 pub fn find(program: &str) -> Option<PathBuf> {
@@ -65,6 +67,12 @@ impl Drop for TempFolder {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.0);
     }
+}
+
+/// What stands on the whole lines of a file of JSON Lines.
+pub fn json_lines<T: DeserializeOwned>(path: &Path) -> Vec<T> {
+    let value = |line: String| serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}"));
+    whole_lines(path).into_iter().map(value).collect()
 }
 
 /// The lines of the file at `path`, none where there is no file yet. Without the last one where that has no end yet: a

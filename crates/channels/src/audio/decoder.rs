@@ -142,10 +142,11 @@ impl BlockWriter<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
     use bytes::Bytes;
     use futures::future::BoxFuture;
     use proptest::prelude::*;
-    use std::sync::atomic::{AtomicU64, Ordering};
 
     use track_audio::object::TrackObjectError;
 
@@ -167,7 +168,7 @@ mod tests {
             Some(self.extension)
         }
 
-        fn read<'a>(&'a self, offset: u64, length: u64) -> BoxFuture<'a, Result<Bytes, TrackObjectError>> {
+        fn read(&self, offset: u64, length: u64) -> BoxFuture<'_, Result<Bytes, TrackObjectError>> {
             Box::pin(async move {
                 self.read.fetch_add(length, Ordering::SeqCst);
                 let (from, to) = (offset as usize, (offset + length) as usize);

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::queue::item::QueueItem;
 use futures::future::BoxFuture;
+
+use crate::queue::item::QueueItem;
 use primitives::ids::UserId;
 use track_audio::object::{TrackObject, TrackObjectError};
 
@@ -44,7 +45,7 @@ pub struct ProgramListener<'a> {
 /// Opener of sessions that people listen to.
 pub trait ProgramOutput: Send + Sync {
     /// Opens a session.
-    fn open<'a>(&'a self) -> BoxFuture<'a, Result<Box<dyn Program>, ProgramUnavailable>>;
+    fn open(&self) -> BoxFuture<'_, Result<Box<dyn Program>, ProgramUnavailable>>;
 
     /// Returns a ticket with which `listener` may begin to listen to a session within `ttl`; `None` where it has ended.
     fn issue_ticket<'a>(
