@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use http::{HeaderValue, StatusCode, header};
 
-pub(super) use self::retry::{AttemptError, terminal_error};
+pub(super) use self::retry::{AttemptError, MAX_BACK_OFF, back_off, terminal_error};
 use self::retry::{FailedAttempt, RetryState};
 use super::{AttemptStats, ObjectError, ObjectOrigin};
 use http_semantics::etag::ETag;

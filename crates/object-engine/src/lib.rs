@@ -165,6 +165,21 @@ impl ObjectError {
     pub fn is_absence(&self) -> bool {
         matches!(self, Self::NotFound | Self::Gone | Self::Denied { .. })
     }
+
+    /// Returns true if the failure is the store's, not the object's or the configuration's: then stale data may be served, and
+    /// a later attempt may succeed.
+    pub fn is_store_failure(&self) -> bool {
+        matches!(
+            self,
+            Self::Unavailable
+                | Self::Unreachable
+                | Self::Closed
+                | Self::Timeout
+                | Self::StoreBroken
+                | Self::BrokenBody
+                | Self::Throttled { .. }
+        )
+    }
 }
 
 /// Effort and outcome of the attempts for one request, for metrics and the access log.

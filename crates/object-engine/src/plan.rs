@@ -6,12 +6,13 @@ use std::sync::Arc;
 
 use http::{HeaderMap, Method, StatusCode, header};
 
-use super::fetch::{StoreReply, StoreRequest, query_store};
+use super::fetch::{MAX_BACK_OFF, StoreReply, StoreRequest, back_off, query_store};
 use super::object_metadata::{ObjectMetadata, content_length};
 use super::{AttemptStats, ObjectBody, ObjectError, ObjectOrigin, ObjectResponse, ResumableDownload, cache};
 use http_semantics::conditional::{IfRange, PreconditionOutcome, Preconditions};
 use http_semantics::etag::ETag;
 use http_semantics::range::{self, ByteRange, ContentRange, RangeSpec};
+use primitives::clock::monotonic_now;
 use upstream::connection::{self, UpstreamResponse};
 use upstream::destination::InFlightRequest;
 
@@ -23,9 +24,37 @@ const MAX_WRONG_PARTS: u32 = 1;
 /// with a larger one: they would send the whole object.
 pub(super) const MAX_POSITION: u64 = i64::MAX as u64;
 
-/// Answers `plan` for the object `key`, through the cache where the route has one. Adds the effort to `tally`, also on
-/// failure. No byte of the body has been sent to the client yet, so every failure can still become a status.
+/// Answers `plan` for the object `key`, through the cache where the route has one. While the store is away it is tried again for
+/// the route's time (`Unavailable`). Adds the effort to `tally`, also on failure. No byte of the body has been sent to the
+/// client yet, so every failure can still become a status.
 pub async fn serve_object(
+    origin: &Arc<ObjectOrigin>,
+    plan: &RequestPlan,
+    key: &str,
+    tally: &mut AttemptStats,
+) -> Result<ObjectResponse, ObjectError> {
+    let (mut until, mut waits) = (None, 0);
+    loop {
+        let failure = match serve_once(origin, plan, key, tally).await {
+            Err(failure) if failure.is_store_failure() && !origin.timeouts.unavailable.is_zero() => failure,
+            outcome => return outcome,
+        };
+        let now = monotonic_now();
+        waits += 1;
+        let wait = match failure {
+            // It is there, and asks for patience.
+            ObjectError::Throttled { retry_after } => retry_after.unwrap_or(MAX_BACK_OFF).max(back_off(waits)),
+            _ => back_off(waits),
+        };
+        if now + wait > *until.get_or_insert(now + origin.timeouts.unavailable) {
+            return Err(failure);
+        }
+        tally.retries += 1;
+        tokio::time::sleep(wait).await;
+    }
+}
+
+async fn serve_once(
     origin: &Arc<ObjectOrigin>,
     plan: &RequestPlan,
     key: &str,

@@ -135,18 +135,29 @@ pub struct UpstreamTimeouts {
     pub first_byte: Duration,
     /// Time limit between two reads of a body.
     pub idle: Duration,
+    /// Time for which a request for an object is tried again while its store is away; zero: it is refused at once.
+    pub unavailable: Duration,
 }
 
 impl UpstreamTimeouts {
     /// YARP's values, for plain routes: `ActivityTimeout`, and the connect timeout of its HTTP client.
-    pub const YARP: Self =
-        Self { connect: Duration::from_secs(15), first_byte: Duration::from_secs(100), idle: Duration::from_secs(100) };
+    pub const YARP: Self = Self {
+        connect: Duration::from_secs(15),
+        first_byte: Duration::from_secs(100),
+        idle: Duration::from_secs(100),
+        unavailable: Duration::ZERO,
+    };
 }
 
 impl Default for UpstreamTimeouts {
     /// Returns values within which a healthy store on the same continent answers, and a dead one is noticed before a
     /// player gives up.
     fn default() -> Self {
-        Self { connect: Duration::from_secs(2), first_byte: Duration::from_secs(5), idle: Duration::from_secs(30) }
+        Self {
+            connect: Duration::from_secs(2),
+            first_byte: Duration::from_secs(5),
+            idle: Duration::from_secs(30),
+            unavailable: Duration::ZERO,
+        }
     }
 }

@@ -13,8 +13,8 @@ use crate::grant::path_without_token;
 use crate::manifest_url::ManifestUrls;
 use crate::metrics::{StartOutcome, ViewEndCause, VodMetrics};
 use crate::session::{
-    DueSession, FilmSessions, FilmView, ManifestType, SessionEnd, SessionId, SessionOpenError, SessionsUnavailable,
-    StopOutcome,
+    DueSession, FilmSessions, FilmView, ManifestType, ReportedPosition, SessionEnd, SessionId, SessionOpenError,
+    SessionsUnavailable, StopOutcome,
 };
 use crate::settings::Settings;
 use crate::subscription::{SubscriptionService, purge_message};
@@ -47,6 +47,13 @@ pub struct WatchReport {
     pub is_last: bool,
     /// Session that it is about; `None` is the user's newest one for the film.
     pub session: Option<SessionId>,
+}
+
+impl WatchReport {
+    /// Returns what it says of the position, where it came at `now`: a player whose clock is ahead does not shut out later reports.
+    fn reported(&self, now: UnixMillis) -> ReportedPosition {
+        ReportedPosition { position: self.position, at: self.at.map_or(now, |at| at.min(now)) }
+    }
 }
 
 /// Position of a user in a film.
@@ -263,18 +270,23 @@ impl FilmService {
         device: &ViewerDevice,
     ) -> Result<(), ProgressUnavailable> {
         let parts = &*self.0;
+        let reported = report.reported(parts.clock.unix_millis());
         // At the same time, since neither needs the other; a player that is refused sends its report again.
         let (saved, noted) = tokio::join!(
             parts.progress.save(user, movie, report),
-            parts.sessions.report(user, movie, report.session, report.position)
+            parts.sessions.report(user, movie, report.session, reported)
         );
         // The position is what was asked for: without sessions the view ends a little early.
-        if let Ok(Some(view)) = noted {
-            self.begin_view(&view, device).await;
+        let noted = noted.unwrap_or_default();
+        if let Some(view) = &noted.begun {
+            self.begin_view(view, device).await;
         }
         saved?;
         parts.metrics.reports.inc();
-        parts.events.progressed(user, movie, report.position, parts.clock.unix_millis()).await;
+        // Who reads the events in their order must not be led back.
+        if !noted.is_outdated {
+            parts.events.progressed(user, movie, reported.position, reported.at).await;
+        }
         Ok(())
     }
 
@@ -288,13 +300,13 @@ impl FilmService {
     pub async fn stop(&self, user: &UserId, movie: &TrackId, report: WatchReport) -> Result<(), StopError> {
         let parts = &*self.0;
         parts.progress.save(user, movie, WatchReport { is_last: true, ..report }).await?;
-        let now = parts.clock.unix_millis();
-        match parts.sessions.stop(user, movie, report.session, report.position).await? {
+        let reported = report.reported(parts.clock.unix_millis());
+        match parts.sessions.stop(user, movie, report.session, reported).await? {
             StopOutcome::HadEnded => {}
             StopOutcome::Ended(view) => self.end_view(&view, ViewEndCause::Stopped).await,
             StopOutcome::Unknown => {
                 parts.metrics.count_end(ViewEndCause::Stopped);
-                parts.events.stopped(user, movie, report.position, now).await;
+                parts.events.stopped(user, movie, reported.position, reported.at).await;
             }
         }
         Ok(())

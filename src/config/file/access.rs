@@ -172,4 +172,7 @@ pub struct TimeoutPolicy {
     pub first_byte: Option<TimeSpan>,
     /// Between two reads of a body; of a WebSocket, between two bytes in either direction. Default: `30s`.
     pub idle: Option<TimeSpan>,
+    /// How long a request for an object is tried again while the store is away, before it is answered with an error, at most
+    /// `5m`. Default: `0s`.
+    pub unavailable: Option<TimeSpan>,
 }

@@ -48,7 +48,7 @@ pub struct Vod {
     pub cors_policy: Option<String>,
     /// `Disable`, `Default`, or a name in `Policies.OutputCache`. Default: `Default`.
     pub output_cache_policy: Option<String>,
-    /// `Disable`, or a name in `Policies.Timeout`. Default: `Connect: 2s`, `FirstByte: 5s`, `Idle: 30s`.
+    /// `Disable`, or a name in `Policies.Timeout`. Default: `Connect: 2s`, `FirstByte: 5s`, `Idle: 30s`, `Unavailable: 15s`.
     pub timeout_policy: Option<String>,
 }
 

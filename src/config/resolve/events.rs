@@ -23,8 +23,8 @@ pub fn events(
     if let Some(kafka) = &raw.kafka {
         let is_enabled = at.key("Kafka").variable("ENABLE_KAFKA", "`true` or `false`", enabled)?.unwrap_or(true);
         if !is_enabled {
-            // Checked all the same: it is what the next start may use.
-            self::kafka(&at.key("Kafka"), kafka, "")?;
+            // Checked all the same: it is what the next start may use. Only brokers may be missing.
+            self::kafka(&at.key("Kafka"), kafka, "", false)?;
             return Some(None);
         }
     }
@@ -37,7 +37,7 @@ pub fn events(
         at.key("File").report(problem.help("remove one of `File` and `Kafka`"));
     }
     let sink = match &raw.kafka {
-        Some(raw) => kafka(&at.key("Kafka"), raw, topic.as_deref().unwrap_or_default()).map(SinkSettings::Kafka),
+        Some(raw) => kafka(&at.key("Kafka"), raw, topic.as_deref().unwrap_or_default(), true).map(SinkSettings::Kafka),
         None => file(at, raw).map(SinkSettings::File),
     };
     if raw.kafka.is_some() && raw.rotation.is_some() {
@@ -81,7 +81,7 @@ fn file(at: &ConfigLocation<'_>, raw: &file::Events) -> Option<FileSinkSettings>
     Some(FileSinkSettings { path: path?.into(), size: size?, keep })
 }
 
-fn kafka(at: &ConfigLocation<'_>, raw: &file::Kafka, topic: &str) -> Option<KafkaSettings> {
+fn kafka(at: &ConfigLocation<'_>, raw: &file::Kafka, topic: &str, is_enabled: bool) -> Option<KafkaSettings> {
     // First, so that a build without Kafka says only this.
     require_feature(at, cfg!(feature = "kafka"), "kafka")?;
     let own = at.key("Brokers");
@@ -89,7 +89,7 @@ fn kafka(at: &ConfigLocation<'_>, raw: &file::Kafka, topic: &str) -> Option<Kafk
         true => own.variable("KAFKA_BOOTSTRAP_SERVERS", "HOST:PORT", brokers)?,
         false => None,
     };
-    if raw.brokers.is_empty() && named.is_none() {
+    if is_enabled && raw.brokers.is_empty() && named.is_none() {
         own.report(ConfigProblem::new("there is no broker").expected("at least one HOST:PORT"));
         return None;
     }

@@ -21,6 +21,9 @@ use routing::template::CaptureTemplate;
 use server_kit::limit::settings::{LimitPartition, RateLimitPolicy, RequestLimit};
 
 const FILMS: &str = "films";
+/// Time for which a viewer waits for a store that is away: players without a buffer worth the name get over a restart, and those
+/// that give up on a request before that send it again.
+const STORE_ABSENCE: Duration = Duration::from_secs(15);
 /// Name of the route of keys, and of its limit where none is named.
 const KEYS: &str = "film-keys";
 /// Name of the limit of films that a user starts, where no policy has it.
@@ -141,7 +144,7 @@ fn film_route(
     let cache = cache::of_route(at, raw, true, &scope.policies.output_cache);
     let rate_limiter = limit::of_route(at, raw, scope);
     let cors = route::cors(at, raw.cors_policy.as_deref(), scope.policies);
-    let timeouts = route::timeouts(at, raw, scope.file, scope.policies, UpstreamTimeouts::default());
+    let timeouts = timeouts(at, raw, scope);
     let key = CaptureTemplate::parse(&format!("{}{{id}}/{{rest}}", settings.prefix));
     let object = ObjectSettings {
         store: scope.stores.get(&settings.store).cloned()?,
@@ -164,6 +167,14 @@ fn film_route(
         timeouts: timeouts?,
         max_request_body: Some(route::MOST_BODY),
     })
+}
+
+/// Resolves the time limits of films: `Unavailable` is longer than on other routes unless the policy sets it.
+fn timeouts(at: &ConfigLocation<'_>, raw: &file::Route, scope: &RouteScope<'_>) -> Option<UpstreamTimeouts> {
+    let timeouts = route::timeouts(at, raw, scope.file, scope.policies, UpstreamTimeouts::default())?;
+    let policy = raw.timeout_policy.as_ref().and_then(|name| scope.file.policies.timeout.get(name));
+    let is_set = policy.is_some_and(|policy| policy.unavailable.is_some());
+    Some(UpstreamTimeouts { unavailable: if is_set { timeouts.unavailable } else { STORE_ABSENCE }, ..timeouts })
 }
 
 /// Adds to a policy what every player needs: ranges, the header of a grant, and those by which it tells of its playback.

@@ -270,11 +270,15 @@ pub(super) fn origin(text: &str) -> Option<String> {
     (url.origin().is_tuple() && sent.eq_ignore_ascii_case(text)).then_some(sent)
 }
 
+/// Longest time for which requests may wait for a store that is away.
+const LONGEST_ABSENCE: Duration = Duration::from_secs(300);
+
 fn timeouts(at: &ConfigLocation<'_>, raw: &file::TimeoutPolicy) -> Option<UpstreamTimeouts> {
     let default = UpstreamTimeouts::default();
     let (least, most) = (Duration::from_millis(1), Duration::from_secs(86_400));
     let connect = at.key("Connect").span(raw.connect, default.connect, least, most);
     let first_byte = at.key("FirstByte").span(raw.first_byte, default.first_byte, least, most);
     let idle = at.key("Idle").span(raw.idle, default.idle, least, most);
-    Some(UpstreamTimeouts { connect: connect?, first_byte: first_byte?, idle: idle? })
+    let unavailable = at.key("Unavailable").span(raw.unavailable, default.unavailable, Duration::ZERO, LONGEST_ABSENCE);
+    Some(UpstreamTimeouts { connect: connect?, first_byte: first_byte?, idle: idle?, unavailable: unavailable? })
 }

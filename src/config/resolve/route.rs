@@ -233,8 +233,12 @@ pub fn timeouts(
     policies: &ResolvedPolicies,
     default: UpstreamTimeouts,
 ) -> Option<UpstreamTimeouts> {
-    let both =
-        |limit: Duration| UpstreamTimeouts { connect: default.connect.min(limit), first_byte: limit, idle: limit };
+    let both = |limit: Duration| UpstreamTimeouts {
+        connect: default.connect.min(limit),
+        first_byte: limit,
+        idle: limit,
+        ..default
+    };
     let least = Duration::from_millis(1);
     match (raw.timeout_policy.as_deref(), raw.timeout) {
         (Some(_), Some(_)) => {

@@ -70,11 +70,44 @@ fn redis_and_kafka_are_found_by_the_names_of_the_document() {
     let settings = with_environment(&events, &brokers).expect("a good file");
     assert!(settings.events.is_some());
     assert_eq!(settings.state.expect("there is Redis").url.expose(), "redis://redis");
-    let off = [brokers[0], ("ENABLE_KAFKA", "False")];
-    assert!(with_environment(&events, &off).expect("a good file").events.is_none());
+    // Switched off, it needs no broker; what is written is read all the same.
+    for off in [&[brokers[0], ("ENABLE_KAFKA", "False")][..], &[("ENABLE_KAFKA", "false")]] {
+        assert!(with_environment(&events, off).expect("a good file").events.is_none());
+    }
+    let wrong = events.replace("Kafka: {}", "Kafka: { Brokers: [\"a:b:c\"] }");
+    let report = with_environment(&wrong, &[("ENABLE_KAFKA", "false")]).map(drop);
+    assert!(report.expect_err("no address").contains("HOST:PORT"));
     let own = [("REDIS_HOST", "redis"), ("REDIS_URL", "redis://other:1")];
     let url = with_environment(FILMS, &own).expect("a good file").state.expect("there is Redis").url;
     assert_eq!(url.expose(), "redis://other:1");
+}
+
+#[test]
+fn films_wait_for_their_store_unless_their_policy_says_otherwise() {
+    let policies = "Policies: { Timeout: { slow: { Idle: 1m }, hasty: { Unavailable: 0s } } }\nVod: {";
+    for (policy, seconds) in
+        [("", 15), ("TimeoutPolicy: slow,", 15), ("TimeoutPolicy: hasty,", 0), ("TimeoutPolicy: Disable,", 15)]
+    {
+        let text = FILMS.replace("Vod: {", &format!("{policies} {policy}"));
+        let films = with_environment(&text, &[]).expect("a good file").films.expect("films are on");
+        assert_eq!(films.films.timeouts.unavailable, Duration::from_secs(seconds), "{policy}");
+    }
+}
+
+#[test]
+fn an_answer_about_a_subscription_counts_as_long_as_the_manual_says_unless_set() {
+    let text = FILMS.replace("Vod: {", "Vod: { Subscription: { Url: \"http://a/{user_id}\" },");
+    let vod = with_environment(&text, &[]).expect("a good file").vod.expect("films are on");
+    let subscription = vod.subscription.expect("it is asked");
+    let seconds = [
+        subscription.timeout,
+        subscription.cache_for,
+        subscription.deny_cache_for,
+        subscription.grace,
+        subscription.recheck_interval,
+    ]
+    .map(|time| time.as_secs());
+    assert_eq!(seconds, [5, 300, 15, 86_400, 300]);
 }
 
 fn url(text: &str) -> Option<SubscriptionUrlTemplate> {

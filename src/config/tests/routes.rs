@@ -32,7 +32,11 @@ fn what_is_not_said_has_its_default() {
     let route = route(&settings, "/stream/x");
     assert!(matches!(route.authorization, AuthorizationSettings::Anonymous));
     let seconds = Duration::from_secs;
-    assert_eq!(route.timeouts, UpstreamTimeouts { connect: seconds(2), first_byte: seconds(5), idle: seconds(30) });
+    let at_once = seconds(0);
+    assert_eq!(
+        route.timeouts,
+        UpstreamTimeouts { connect: seconds(2), first_byte: seconds(5), idle: seconds(30), unavailable: at_once }
+    );
     assert_eq!(route.max_request_body, Some(30_000_000));
 }
 
@@ -73,12 +77,16 @@ fn a_route_is_cached_by_the_policy_that_it_names() {
 #[test]
 fn a_limit_is_the_routes_then_the_clusters_then_the_default() {
     let seconds = Duration::from_secs;
-    let of = |connect, first_byte, idle| UpstreamTimeouts { connect, first_byte, idle };
-    let policy = "Policies: { Timeout: { slow: { FirstByte: 1m } } }\n";
+    let of = |connect, first_byte, idle| UpstreamTimeouts { connect, first_byte, idle, unavailable: seconds(0) };
+    let policy = "Policies: { Timeout: { slow: { FirstByte: 1m }, patient: { Unavailable: 20s } } }\n";
     let cluster = "    busy: { HttpRequest: { ActivityTimeout: \"00:01:40\" } }\n  Routes:";
     for (line, expected) in [
         ("ClusterId: web", of(seconds(15), seconds(100), seconds(100))),
         ("ClusterId: web\nTimeoutPolicy: slow", of(seconds(2), seconds(60), seconds(30))),
+        (
+            "ClusterId: web\nTimeoutPolicy: patient",
+            UpstreamTimeouts { unavailable: seconds(20), ..of(seconds(2), seconds(5), seconds(30)) },
+        ),
         ("ClusterId: web\nTimeout: 00:00:01", of(seconds(1), seconds(1), seconds(1))),
         ("ClusterId: busy", of(seconds(15), seconds(100), seconds(100))),
         ("ClusterId: busy\nTimeoutPolicy: slow", of(seconds(2), seconds(60), seconds(30))),

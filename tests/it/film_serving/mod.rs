@@ -4,6 +4,7 @@ mod browser;
 mod grants;
 mod manifests;
 mod metrics;
+mod outages;
 mod players;
 
 use std::sync::atomic::{AtomicUsize, Ordering};

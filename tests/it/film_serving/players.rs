@@ -11,11 +11,12 @@ use crate::support::tools::{self, TempFolder};
 use crate::support::{Minio, in_time};
 use crate::tls::{Certificates, FIRST};
 
-const MOVIE: &str = "6f1d9c5e-8f0b-4f4e-9b63-2c7d0a7e2b11";
+/// The film.
+pub const MOVIE: &str = "6f1d9c5e-8f0b-4f4e-9b63-2c7d0a7e2b11";
 /// Seconds of the film.
 const LENGTH: f64 = 8.0;
 
-/// Makes the film: HLS in two qualities, one encrypted with a key, and DASH.
+/// Makes the film: HLS in two qualities, one encrypted with a key, and DASH; and both once more as byte ranges of whole files.
 fn film(ffmpeg: &Path, folder: &Path) {
     let run = |arguments: &[&str]| {
         let source = ["-v", "error", "-f", "lavfi", "-i", "testsrc2=size=320x180:rate=25:duration=8"];
@@ -30,7 +31,7 @@ fn film(ffmpeg: &Path, folder: &Path) {
             .status();
         assert!(made.expect("ffmpeg starts").success(), "{arguments:?}");
     };
-    for name in ["low", "secret"] {
+    for name in ["low", "secret", "ranges"] {
         std::fs::create_dir(folder.join(name)).expect("a folder");
     }
     let hls = ["-f", "hls", "-hls_time", "2", "-hls_playlist_type", "vod"];
@@ -44,6 +45,9 @@ fn film(ffmpeg: &Path, folder: &Path) {
                 #EXT-X-STREAM-INF:BANDWIDTH=600000,RESOLUTION=320x180\nsecret/index.m3u8\n";
     std::fs::write(folder.join("index.m3u8"), both).expect("a playlist");
     run(&["-f", "dash", "-seg_duration", "2", "index.mpd"]);
+    let single = ["-hls_flags", "single_file", "-hls_segment_filename", "ranges/all.ts", "ranges/index.m3u8"];
+    run(&[&hls[..], &single].concat());
+    run(&["-f", "dash", "-seg_duration", "2", "-single_file", "1", "ranges/index.mpd"]);
 }
 
 /// A gate before MinIO with the film in it, with TLS and in the clear.
@@ -60,7 +64,7 @@ pub async fn theatre(origin: &str) -> Option<Theatre> {
     let folder = TempFolder::new("film");
     film(&ffmpeg, folder.path());
     let mut files: Vec<PathBuf> = Vec::new();
-    for at in ["", "low", "secret"] {
+    for at in ["", "low", "secret", "ranges"] {
         let entries = std::fs::read_dir(folder.path().join(at)).expect("readable");
         files.extend(entries.map(|entry| entry.expect("readable").path()).filter(|path| path.is_file()));
     }
@@ -78,7 +82,8 @@ pub async fn theatre(origin: &str) -> Option<Theatre> {
         minio.put(&key, bytes).await;
     }
     let mut config = films(&minio.url(), minio.name());
-    config["Policies"]["Cors"]["page"] = json!({ "Origins": [origin] });
+    config["Policies"]["Cors"]["page"] = json!({ "Origins": [origin], "AllowCredentials": true });
+    config["Api"] = json!({ "CorsPolicy": "page" });
     let certificates = Certificates::make();
     config["Server"]["Listeners"] = json!([{ "Address": "127.0.0.1:0" }, certificates.listener()]);
     Some(Theatre { cinema: Cinema::open(config).await, certificates, _minio: minio })
@@ -90,17 +95,26 @@ impl Theatre {
         format!("http://{}{}", self.cinema.gate.address(), self.cinema.path(MOVIE, name).await)
     }
 
+    pub async fn metric(&self, name: &str, labels: &str) -> f64 {
+        self.cinema.gate.metric(name, labels).await
+    }
+
     pub fn access_lines(&self) -> Vec<Value> {
         self.cinema.gate.access_lines()
     }
 
+    /// The origin of its listener with TLS.
+    pub fn tls_origin(&self) -> String {
+        format!("https://{}", self.cinema.gate.listeners()[1])
+    }
+
     async fn tls_url(&self, name: &str) -> String {
-        format!("https://{}{}", self.cinema.gate.listeners()[1], self.cinema.path(MOVIE, name).await)
+        format!("{}{}", self.tls_origin(), self.cinema.path(MOVIE, name).await)
     }
 }
 
 /// Runs a player to its end; returns what it wrote.
-async fn play(program: &Path, arguments: &[&str]) -> String {
+pub async fn play(program: &Path, arguments: &[&str]) -> String {
     // VLC does not play for root.
     let mut command = match rustix::process::geteuid().is_root() && program.ends_with("cvlc") {
         true => {
@@ -127,10 +141,12 @@ async fn decoded(ffprobe: &Path, url: &str) -> (f64, usize) {
 }
 
 #[tokio::test]
-async fn ffmpeg_plays_hls_dash_and_an_encrypted_playlist_by_the_url_alone() {
+async fn ffmpeg_plays_hls_dash_byte_ranges_and_an_encrypted_playlist_by_the_url_alone() {
     let Some(ffprobe) = tools::find("ffprobe") else { return };
     let Some(theatre) = theatre("https://app.example").await else { return };
-    for name in ["index.m3u8", "low/index.m3u8", "secret/index.m3u8", "index.mpd"] {
+    let names =
+        ["index.m3u8", "low/index.m3u8", "secret/index.m3u8", "index.mpd", "ranges/index.m3u8", "ranges/index.mpd"];
+    for name in names {
         for url in [theatre.url(name).await, theatre.tls_url(name).await] {
             let (seconds, frames) = decoded(&ffprobe, &url).await;
             assert!((LENGTH - 0.3..LENGTH + 0.5).contains(&seconds), "{name}: {seconds} seconds");
@@ -170,7 +186,7 @@ async fn mpv_vlc_and_gstreamer_play_hls_and_dash_by_the_url_alone() {
     let Some(theatre) = theatre("https://app.example").await else { return };
     let gate = &theatre.cinema.gate;
     for (program, arguments) in found {
-        for name in ["low/index.m3u8", "index.mpd"] {
+        for name in ["low/index.m3u8", "index.mpd", "secret/index.m3u8"] {
             let asked = gate.access_lines().len();
             let url = theatre.url(name).await;
             let arguments: Vec<String> = arguments.iter().map(|argument| argument.replace("URL", &url)).collect();

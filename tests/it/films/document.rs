@@ -3,10 +3,12 @@
 use std::process::Stdio;
 
 use http::Method;
+use primitives::clock::Clock;
 use serde_json::{Value, json};
 use sqlx::{PgPool, SqlitePool};
 
 use super::{UserService, Viewer, embedded, films, json_of, put_film};
+use crate::support::curl::{self, Version};
 use crate::support::described::Described;
 use crate::support::kafka::{OwnKafka, Topic};
 use crate::support::service::free_port;
@@ -14,6 +16,8 @@ use crate::support::tools::{self, TempFolder, json_lines};
 use crate::support::{Gate, Minio, Postgres, Redis, config, eventually, token};
 
 const USER: &str = "6f9619ff-8b86-4d01-b42d-00cf4fc964ff";
+/// The configuration that is shipped for films.
+const SHIPPED: &str = include_str!("../../../conf/vod.yaml");
 const MOVIE: &str = "3f2504e0-4f89-41d3-9a0c-0305e82c3301";
 
 /// Puts a film that ffmpeg made into the bucket: `index.m3u8`, `index.mpd` and `chunk_*.ts`, as the document lays it out.
@@ -98,6 +102,27 @@ async fn is_fetched_without_a_header(gate: &Gate, minio: &Minio) {
     .await;
 }
 
+/// The document's example commands, letter by letter.
+async fn by_curl(gate: &Gate) {
+    let bearer = format!("Authorization: Bearer {}", token::of(USER));
+    let json = "Content-Type: application/json";
+    for version in [Version::Http1, Version::Http2] {
+        let post = async |path: &str, body: &str| {
+            let url = format!("{}/api/v1/stream/{MOVIE}{path}", gate.url());
+            let answer = curl::get(&url, version, &["-X", "POST", "-H", &bearer, "-H", json, "-d", body]).await;
+            assert_eq!(answer.heads[0].status, 200, "{path}: {}", String::from_utf8_lossy(&answer.body));
+            serde_json::from_slice::<Value>(&answer.body).expect("JSON")
+        };
+        assert_eq!(post("", r#"{"manifest_type": "hls"}"#).await["expires_in"], 3600);
+        assert_eq!(post("/progress", r#"{"position_seconds": 120}"#).await["position_seconds"], 120);
+        let progress = format!("{}/api/v1/stream/{MOVIE}/progress", gate.url());
+        let kept = curl::get(&progress, version, &["-H", &bearer]).await;
+        let kept: Value = serde_json::from_slice(&kept.body).expect("JSON");
+        assert_eq!((&kept["movie_id"], &kept["position_seconds"]), (&json!(MOVIE), &json!(120)));
+        assert_eq!(post("/stop", r#"{"position_seconds": 1800}"#).await["success"], true);
+    }
+}
+
 #[tokio::test]
 async fn health_tells_of_the_store_of_films() {
     let folder = TempFolder::new("films");
@@ -137,16 +162,14 @@ async fn a_client_of_the_document_watches_a_film() {
     let Some(()) = put_real_film(&minio, MOVIE).await else { return };
     let users = UserService::start().await;
     users.says(USER, 200, json!({ "active": true }));
-    let folder = TempFolder::new("films");
-    let mut config = config::empty();
-    config["ObjectStores"]["main"] = config::store("env:S3_ENDPOINT_URL");
-    config["Auth"]["Jwt"]["Issuers"] = json!([{ "Secret": "env:JWT_SECRET_KEY" }]);
-    config["Database"]["Url"] = json!(database);
-    config["Vod"] = json!({ "Store": "main" });
-    config["Events"] = json!({ "Kafka": {}, "Outbox": { "Path": folder.path().join("outbox") } });
+    // The shipped file as it is; only the ports are not fixed ones.
+    let mut config: Value = serde_yaml::from_str(SHIPPED).expect("YAML");
+    config["Server"] = config::empty()["Server"].take();
     let (endpoint, service, broker) = (minio.url(), users.url(), kafka.broker());
     let host = redis.url().trim_start_matches("redis://").trim_end_matches('/').to_owned();
+    // The document's environment, and the database, for which it has no name.
     let environment = [
+        ("DATABASE_URL", database.as_str()),
         ("S3_ENDPOINT_URL", endpoint.as_str()),
         ("S3_BUCKET_NAME", minio.name()),
         ("SIGNED_URL_EXPIRATION", "3600"),
@@ -161,7 +184,8 @@ async fn a_client_of_the_document_watches_a_film() {
     let gate = Gate::start_with(&config, &environment).await;
     eventually("Kafka is reached", async || {
         let health = json_of(&gate.client().get("/health", &[]).await);
-        (health["kafka"] == "enabled" && health["redis"] == "ok" && health["s3"] == "ok").then_some(())
+        let expected = [("status", "healthy"), ("s3", "ok"), ("redis", "ok"), ("kafka", "enabled")];
+        expected.iter().all(|(part, state)| health[part] == *state).then_some(())
     })
     .await;
     watches(&gate).await;
@@ -175,14 +199,19 @@ async fn a_client_of_the_document_watches_a_film() {
     let stop = format!("{ids}\"stream_stop\",\"position_seconds\":1800,");
     assert_eq!(body_on(&kafka, "stream.stop").await, stop);
     is_recorded(&database).await;
+    if curl::find().is_some() {
+        by_curl(&gate).await;
+    }
 }
 
 /// The tables have the position and the sessions, each with its end and its device.
 async fn is_recorded(database: &str) {
     let pool = PgPool::connect(database).await.expect("PostgreSQL answers");
-    let read = "SELECT position_seconds FROM watch_progress WHERE user_id = $1 AND movie_id = $2";
-    let row: (i64,) = sqlx::query_as(read).bind(USER).bind(MOVIE).fetch_one(&pool).await.expect("a row");
+    let read = "SELECT position_seconds, last_watched_at, id FROM watch_progress WHERE user_id = $1 AND movie_id = $2";
+    let row: (i64, i64, String) = sqlx::query_as(read).bind(USER).bind(MOVIE).fetch_one(&pool).await.expect("a row");
     assert_eq!(row.0, 12);
+    let now = Clock::system().unix_millis().as_millis();
+    assert!((now - 600_000..=now).contains(&row.1) && !row.2.is_empty(), "{row:?}");
     let read = "SELECT duration_seconds, user_agent, ip_address FROM stream_sessions
         WHERE user_id = $1 AND movie_id = $2 AND ended_at >= started_at";
     let row = eventually("the session is recorded", async || {

@@ -15,6 +15,12 @@ fn events(folder: &TempFolder) -> Vec<(String, Value)> {
     json_lines(&folder.path().join("events.jsonl")).into_iter().map(event).collect()
 }
 
+/// The second of its day of a time such as `2024-11-15T10:30:00`.
+fn second_of_day(time: &Value) -> i64 {
+    let parts = time.as_str().expect("a time")[11..].split(':').map(|part| part.parse::<i64>().expect("a number"));
+    parts.fold(0, |sum, part| sum * 60 + part)
+}
+
 /// Films with events in a file and reports every second.
 fn watched(folder: &TempFolder) -> Value {
     let mut config = embedded(folder);
@@ -41,11 +47,7 @@ async fn views_end_by_themselves(folder: &TempFolder, config: &Value) -> (Gate, 
     };
     let stopped = eventually("three reports are missing", stops).await;
     assert_eq!((&stopped[0]["position_seconds"], &stopped[0]["user_id"]), (&json!(40), &json!("ada")));
-    let seconds = |time: &Value| -> i64 {
-        let parts = time.as_str().expect("a time")[11..].split(':').map(|part| part.parse::<i64>().expect("a number"));
-        parts.fold(0, |sum, part| sum * 60 + part)
-    };
-    let late = (seconds(&stopped[0]["timestamp"]) - seconds(&reported)).rem_euclid(86_400);
+    let late = (second_of_day(&stopped[0]["timestamp"]) - second_of_day(&reported)).rem_euclid(86_400);
     assert!(late <= 1, "ended {late} s after the last report");
     // A report after a pause begins another view, and the stop of that one is the second.
     viewer.report("dune", 50).await.is(200);
@@ -66,6 +68,32 @@ async fn views_end_by_themselves(folder: &TempFolder, config: &Value) -> (Gate, 
 async fn a_view_without_reports_ends_and_is_published_with_memory() {
     let folder = TempFolder::new("films");
     views_end_by_themselves(&folder, &watched(&folder)).await;
+}
+
+#[tokio::test]
+async fn a_report_that_was_overtaken_leads_no_event_back() {
+    let folder = TempFolder::new("films");
+    let gate = Gate::start(&watched(&folder)).await;
+    let viewer = Viewer::new(&gate, "ada");
+    viewer.start("dune").await.is(200);
+    let now = Clock::system().unix_millis().as_millis();
+    let report = async |seconds: i64, ago: i64| {
+        let body = json!({ "position_seconds": seconds, "timestamp": now - ago * 1000 });
+        viewer.post("dune/progress", body).await.is(200);
+    };
+    report(500, 5).await;
+    report(100, 9).await;
+    assert_eq!(viewer.position("dune").await, 500);
+    let all = eventually("the view ends by itself", async || {
+        Some(events(&folder)).filter(|all| all.iter().any(|(topic, _)| topic == "stream.stop"))
+    })
+    .await;
+    let seen: Vec<(&str, &Value)> =
+        all.iter().map(|(topic, body)| (topic.as_str(), &body["position_seconds"])).collect();
+    let expected = [("stream.start", &json!(null)), ("stream.progress", &json!(500)), ("stream.stop", &json!(500))];
+    assert_eq!(seen, expected);
+    // The time of a report is that of the player.
+    assert_eq!(second_of_day(&all[1].1["timestamp"]), (now / 1000 - 5).rem_euclid(86_400));
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 use http::Method;
 use serde_json::json;
 
-use super::{Cinema, LENGTH, assert_nothing_was_barred};
+use super::{Cinema, LENGTH, MOVIE, assert_nothing_was_barred};
 use crate::films::Viewer;
 
 /// Chooses a quality, a language and subtitles, and seeks; returns what was seen.
@@ -39,6 +39,20 @@ fn count(seen: &serde_json::Value, part: &str) -> usize {
     files.filter(|file| file.as_str().is_some_and(|file| file.contains(part))).count()
 }
 
+/// The player tells of its playback (CMCD, CTA-5004), in a form that is understood.
+async fn assert_playback_was_told(cinema: &Cinema) {
+    let count = async |name: &str, labels: &str| cinema.gate.metric(&format!("tidegate_vod_{name}"), labels).await;
+    assert_eq!(count("cmcd_requests_total", "playback=\"malformed\"").await, 0.0);
+    for (name, labels) in [
+        ("cmcd_requests_total", "playback=\"smooth\""),
+        ("bitrate_bits_per_second_count", ""),
+        ("throughput_bits_per_second_count", ""),
+        ("buffer_seconds_count", ""),
+    ] {
+        assert!(count(name, labels).await > 0.0, "{name}");
+    }
+}
+
 #[tokio::test]
 async fn hls_js_plays_a_film_on_the_page_with_its_qualities_sound_and_subtitles() {
     let Some(cinema) = Cinema::open(|_| {}).await else { return };
@@ -52,6 +66,7 @@ async fn hls_js_plays_a_film_on_the_page_with_its_qualities_sound_and_subtitles(
     assert!(count(&seen, "/es_0") > 0, "Spanish was fetched: {seen}");
     assert_eq!((count(&seen, "hls-1.7.4.min.js"), count(&seen, "shaka")), (1, 0), "only what is needed: {seen}");
     assert_nothing_was_barred(&cinema).await;
+    assert_playback_was_told(&cinema).await;
     // The language of subtitles is remembered, and so is the place.
     cinema.visit("?player=hls").await;
     let again = cinema
@@ -78,24 +93,34 @@ async fn shaka_plays_a_film_on_the_page_with_its_qualities_sound_and_subtitles()
         "only what is needed: {seen}"
     );
     assert_nothing_was_barred(&cinema).await;
+    assert_playback_was_told(&cinema).await;
     cinema.browser.close().await;
 }
 
 #[tokio::test]
-async fn a_browser_that_plays_hls_by_itself_needs_no_script_for_it() {
+async fn a_browser_that_plays_hls_by_itself_needs_no_script_for_it_and_goes_on_where_the_viewer_was() {
     let Some(cinema) = Cinema::open(|_| {}).await else { return };
     cinema.sign_in("ada").await;
+    let viewer = Viewer::new(&cinema.gate, "ada");
+    viewer.start(MOVIE).await.is(200);
+    viewer.report(MOVIE, 60).await.is(200);
     cinema.visit("?player=native").await;
-    let can = cinema.run("return video.canPlayType('application/vnd.apple.mpegurl');").await;
     // Chromium has done so since 142.
-    if can == "" {
-        return;
-    }
+    let can = cinema.run("return video.canPlayType('application/vnd.apple.mpegurl');").await;
+    assert_ne!(can, "", "this Chromium is too old");
     let seen = cinema
-        .run("await plays(); seek(60); await past(60.5); await plays(); return { files: loaded(), length: Math.round(video.duration) };")
+        .run(
+            "const begun = await plays(); seek(90); await past(90.5); await plays();
+             return { begun, files: loaded(), length: Math.round(video.duration) };",
+        )
         .await;
+    assert!(seen["begun"].as_f64().is_some_and(|at| (60.0..75.0).contains(&at)), "{seen}");
     assert_eq!(seen["length"], json!(LENGTH), "{seen}");
     assert_eq!((count(&seen, "/hls-"), count(&seen, "shaka")), (0, 0), "{seen}");
+    // And it is taken away as from the others.
+    let revoke = "/api/v1/admin/stream-sessions?user_id=ada";
+    Viewer::admin(&cinema.gate).send(Method::DELETE, revoke, None).await.is(204);
+    cinema.run(r#"await state("stopped"); return null;"#).await;
     cinema.browser.close().await;
 }
 

@@ -1,11 +1,13 @@
 //! What stands in the way of a film, as the page says it: no token, no subscription, no such film, a session that has ended.
 
+use std::process::Stdio;
+
 use http::Method;
 use serde_json::{Value, json};
 
 use super::{Cinema, MOVIE};
-use crate::films::{UserService, Viewer};
-use crate::support::{eventually, token};
+use crate::films::{UserService, Viewer, json_of};
+use crate::support::{Redis, eventually, in_time, token, tools};
 
 /// What the page says.
 const NOTICE: &str = r#"
@@ -122,6 +124,67 @@ async fn a_revoked_session_stops_on_the_page_though_it_has_minutes_ahead_and_the
         let again = cinema.run(r#"element("again").click(); await plays(); return video.currentTime;"#).await;
         assert!(again.as_f64().is_some_and(|now| now + 1.0 > at as f64), "it goes on where it stopped: {again} {at}");
     }
+    cinema.browser.close().await;
+}
+
+#[tokio::test]
+async fn a_session_that_has_expired_is_replaced_by_another_one_at_the_same_place() {
+    let Some(redis) = Redis::start() else { return };
+    let Some(cinema) = Cinema::open(|config| config["State"]["Url"] = json!(redis.url())).await else { return };
+    cinema.sign_in("ada").await;
+    for query in ["?player=hls", "?manifest=dash"] {
+        cinema.visit(query).await;
+        cinema.run("await plays(); seek(20); await past(20.5); return null;").await;
+        let starts = async || cinema.gate.metric("tidegate_vod_starts_total", "outcome=\"started\"").await;
+        let begun = starts().await;
+        // As if the hour were over: nobody knows the session any more.
+        let known = redis.ask("KEYS vod.session:*");
+        let session = known.split_whitespace().find(|word| word.starts_with("vod.session:")).expect("a session");
+        redis.ask(&format!("DEL {session}"));
+        eventually("another session", async || (starts().await == begun + 1.0).then_some(())).await;
+        let at = cinema.run(r#"await plays(); return element("notice").hidden && video.currentTime;"#).await;
+        assert!(at.as_f64().is_some_and(|at| (20.0..60.0).contains(&at)), "{query}: {at}");
+        revoke(&cinema, "ada").await;
+        redis.ask("FLUSHALL");
+    }
+    cinema.browser.close().await;
+}
+
+#[tokio::test]
+async fn a_film_that_is_longer_than_the_time_of_its_grant_plays_on() {
+    /// More than the shortest time that a grant can have, in seconds.
+    const LONG: u32 = 68;
+    let Some(ffmpeg) = tools::find("ffmpeg") else { return };
+    let Some(cinema) = Cinema::open(|config| config["Vod"]["Grant"] = json!({ "Ttl": "1m" })).await else { return };
+    let viewer = Viewer::new(&cinema.gate, "bob");
+    let started = json_of(viewer.start(MOVIE).await.is(200));
+    assert_eq!(started["expires_in"], 60);
+    let url = started["manifest_url"].as_str().expect("a URL").to_owned();
+    // A player that reports nothing: what it fetches keeps its session.
+    let by_url = async {
+        let output = tokio::process::Command::new(ffmpeg)
+            .args(["-v", "error", "-re", "-i", &url, "-map", "0:v:0", "-t", &LONG.to_string(), "-f", "framemd5", "-"])
+            .stdin(Stdio::null())
+            .kill_on_drop(true)
+            .output();
+        let output = in_time("the film has been played", output).await.expect("ffmpeg starts");
+        assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+        let pictures = String::from_utf8_lossy(&output.stdout).lines().filter(|line| !line.starts_with('#')).count();
+        assert_eq!(pictures, 10 * LONG as usize, "every picture");
+    };
+    let by_page = async {
+        cinema.sign_in("ada").await;
+        cinema.visit("?player=hls").await;
+        let at = cinema.run(&format!("await plays(); await past({LONG}); return await plays();")).await;
+        assert!(at.as_f64().is_some_and(|at| at > f64::from(LONG)), "{at}");
+    };
+    tokio::join!(by_url, by_page);
+    let lines = cinema.gate.access_lines();
+    let starts =
+        lines.iter().filter(|line| line["path"] == format!("/api/v1/stream/{MOVIE}") && line["method"] == "POST");
+    assert_eq!(starts.count(), 2, "each was started once");
+    let refused = lines.iter().filter(|line| [401, 403].contains(&line["status"].as_u64().unwrap_or(0)));
+    assert_eq!(refused.collect::<Vec<_>>(), [&Value::Null; 0]);
     cinema.browser.close().await;
 }
 

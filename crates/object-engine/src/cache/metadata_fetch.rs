@@ -160,7 +160,7 @@ async fn run(
         }
     };
     remember_failure(cache, policy, topic, &outcome);
-    cache.record_store_health(&origin.store, outcome.as_ref().is_err_and(|failure| is_store_failure(*failure)));
+    cache.record_store_health(&origin.store, outcome.as_ref().is_err_and(|failure| failure.is_store_failure()));
     lead.update(|reported| *reported = Some(MetadataReport { outcome, attempt_stats: tally }));
 }
 
@@ -169,20 +169,6 @@ fn fresh_in_memory(cache: &SliceCache, policy: &CachePolicy, topic: &MetadataKey
     let meta =
         cache.slice_store.load().metadata_in_memory(&topic.object).filter(|meta| meta.version.epoch >= topic.epoch)?;
     (meta.freshness(policy, cache.now()) == Freshness::Fresh).then_some(meta)
-}
-
-/// Returns true if `failure` is the store's, not the object's or the configuration's: then stale data may be served.
-pub fn is_store_failure(failure: ObjectError) -> bool {
-    matches!(
-        failure,
-        ObjectError::Unavailable
-            | ObjectError::Unreachable
-            | ObjectError::Closed
-            | ObjectError::Timeout
-            | ObjectError::StoreBroken
-            | ObjectError::BrokenBody
-            | ObjectError::Throttled { .. }
-    )
 }
 
 /// Remembers an outcome without an object: as a negative entry, or by dropping the metadata.

@@ -11,7 +11,6 @@ use tokio::time::Instant;
 use super::cache_keys::SliceKey;
 use super::cached_metadata::CachedMetadata;
 use super::fill::{self, FillHandle, FillJob, FillRead};
-use super::metadata_fetch::is_store_failure;
 use super::{CacheStatus, SliceCache};
 use crate::AttemptStats;
 use crate::ObjectError;
@@ -384,7 +383,7 @@ impl SliceReader {
 
 /// Returns true if another attempt may succeed without a change of the object or the configuration.
 fn is_transient(failure: ObjectError) -> bool {
-    is_store_failure(failure) || matches!(failure, ObjectError::InvalidResponse(_))
+    failure.is_store_failure() || matches!(failure, ObjectError::InvalidResponse(_))
 }
 
 impl Drop for SliceReader {

@@ -7,7 +7,7 @@ use http::header;
 
 use super::cached_metadata::{CachedMetadata, Freshness, NegativeEntry, NegativeReason};
 use super::fill::FillHandle;
-use super::metadata_fetch::{self, MetadataKey, MetadataOutcome, MetadataRequest, is_store_failure};
+use super::metadata_fetch::{self, MetadataKey, MetadataOutcome, MetadataRequest};
 use super::reader::SliceReader;
 use super::settings::CachePolicy;
 use super::{CacheStatus, RouteCache, SliceCache};
@@ -135,7 +135,7 @@ async fn revalidate(
             let same = matches!(&said, MetadataOutcome::Object(now, _) if now.version == meta.version);
             Ok(known_object(said, if same { CacheStatus::Revalidated } else { CacheStatus::Miss }))
         }
-        Err(failure) if on_error && is_store_failure(failure) => {
+        Err(failure) if on_error && failure.is_store_failure() => {
             Ok(Some(KnownObject { meta, state: CacheStatus::Stale, begun: None }))
         }
         Err(failure) => Err(failure),

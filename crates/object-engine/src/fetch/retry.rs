@@ -25,8 +25,8 @@ const MAX_ATTEMPTS: u32 = 3;
 const MAX_THROTTLED: u32 = 2;
 /// Wait after a failed connect or a throttled request, multiplied by the number of such failures.
 const BACK_OFF: Duration = Duration::from_millis(100);
-/// Longest wait between two attempts for the rest of a body, without jitter.
-const MAX_BACK_OFF: Duration = Duration::from_secs(1);
+/// Longest wait between two attempts that go on for a time, without jitter.
+pub const MAX_BACK_OFF: Duration = Duration::from_secs(1);
 
 /// Failure of one attempt before a response.
 pub enum AttemptError {
@@ -144,7 +144,7 @@ impl RetryState {
             (RetryDecision::After(wait), None) => origin.cluster.retry_budget().try_withdraw(now).then_some(wait),
             (RetryDecision::After(wait), Some(until)) => {
                 self.waits += 1;
-                let wait = wait.max(BACK_OFF * self.waits).min(MAX_BACK_OFF) + jitter();
+                let wait = back_off(self.waits).max(wait.min(MAX_BACK_OFF));
                 // However long the first attempts took, each destination is asked once.
                 let begun = (self.waits as usize) < origin.cluster.members().len();
                 (begun || now + wait < until).then_some(wait)
@@ -318,6 +318,11 @@ impl RetryState {
             }
         }
     }
+}
+
+/// Returns the wait before attempt number `waits` of those that go on for a time.
+pub fn back_off(waits: u32) -> Duration {
+    (BACK_OFF * waits).min(MAX_BACK_OFF) + jitter()
 }
 
 /// Returns up to 50 ms, so that requests that failed together do not retry together.

@@ -1,9 +1,12 @@
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
+use http::{HeaderMap, Method};
 use url::Url;
 
 use super::*;
 use crate::BucketHealth;
+use crate::plan::{RequestPlan, serve_object};
 use primitives::clock::{Clock, monotonic_now};
 use s3::settings::{SecretSource, StoreCredentials, StoreEndpoint, StoreSettings};
 use s3::signer::Signer;
@@ -176,4 +179,33 @@ async fn the_rest_of_a_body_is_given_up_when_it_stood_still_for_too_long() {
     let mut tally = AttemptStats::default();
     assert_eq!(query_rest(&origin, &HEAD, &broken, &mut tally).await.err(), Some(ObjectError::Unreachable));
     assert!((1..=3).contains(&tally.attempts), "{tally:?}");
+}
+
+#[tokio::test]
+async fn a_request_waits_for_a_store_that_is_away_as_long_as_the_route_says() {
+    let plan = RequestPlan::from_request(&Method::GET, &HeaderMap::new(), 1 << 10);
+    let asked = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&asked);
+    // Both asks for patience and failures, as of a store that starts behind a load balancer.
+    let server = ScriptedServer::start(move |_, _| match counted.fetch_add(1, Ordering::Relaxed) {
+        0..4 => empty_response(503),
+        4..6 => empty_response(502),
+        _ => empty_response(200),
+    });
+    let server = server.await;
+    let patient = |unavailable: u64, server: Url| ObjectOrigin {
+        timeouts: UpstreamTimeouts { unavailable: Duration::from_millis(unavailable), ..UpstreamTimeouts::default() },
+        ..origin(&[server], AvailabilityPolicy::HealthyAndUnknown)
+    };
+    let mut tally = AttemptStats::default();
+    let served = serve_object(&Arc::new(patient(20_000, server.url())), &plan, "track.mp3", &mut tally).await;
+    assert_eq!(served.expect("it is back").status, 200);
+    assert_eq!((asked.load(Ordering::Relaxed), tally.attempts, tally.retries), (7, 7, 6));
+    let away = Arc::new(patient(1000, unreachable_url().await));
+    assert_eq!(serve_object(&away, &plan, "track.mp3", &mut tally).await.err(), Some(ObjectError::Unreachable));
+    // What the store says of the object is an answer.
+    let server = ScriptedServer::start(|_, _| empty_response(404)).await;
+    let origin = Arc::new(patient(20_000, server.url()));
+    assert_eq!(serve_object(&origin, &plan, "track.mp3", &mut tally).await.err(), Some(ObjectError::NotFound));
+    assert_eq!(server.received_heads().len(), 1);
 }

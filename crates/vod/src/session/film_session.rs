@@ -129,6 +129,24 @@ pub struct FilmView {
     pub position: i64,
 }
 
+/// Position that a player has reported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReportedPosition {
+    /// Milliseconds from the beginning.
+    pub position: i64,
+    /// Time by the player's clock, which orders reports that overtake each other; not after the time of their arrival.
+    pub at: UnixMillis,
+}
+
+/// Outcome of a report.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ReportOutcome {
+    /// View that begins with it, where the one before has ended.
+    pub begun: Option<FilmView>,
+    /// True if the view has a newer position, which stays.
+    pub is_outdated: bool,
+}
+
 /// Outcome of a stop.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StopOutcome {

@@ -36,8 +36,8 @@ use uuid::Uuid;
 use crate::settings::{MISSED_REPORTS, Settings, VERDICT_TTL};
 use active::ActiveSessions;
 pub use film_session::{
-    DueSession, FilmSession, FilmView, GrantPolicy, ManifestType, OpenedSession, SessionEnd, SessionId,
-    SessionOpenError, SessionVerdict, SessionsUnavailable, StopOutcome,
+    DueSession, FilmSession, FilmView, GrantPolicy, ManifestType, OpenedSession, ReportOutcome, ReportedPosition,
+    SessionEnd, SessionId, SessionOpenError, SessionVerdict, SessionsUnavailable, StopOutcome,
 };
 use memory::MemorySessions;
 use primitives::clock::Clock;
@@ -196,43 +196,45 @@ impl FilmSessions {
         }
     }
 
-    /// Notes a report of `user` on `movie`, which extends the session, the one `named` or the newest. Returns the view that begins with it, where the
-    /// one before has ended. Without a session nothing is noted.
+    /// Notes a report of `user` on `movie`, which extends the session, the one `named` or the newest. Without a session nothing is
+    /// noted.
     pub async fn report(
         &self,
         user: &UserId,
         movie: &TrackId,
         named: Option<SessionId>,
-        position: i64,
-    ) -> Result<Option<FilmView>, SessionsUnavailable> {
+        reported: ReportedPosition,
+    ) -> Result<ReportOutcome, SessionsUnavailable> {
         let now = self.clock.unix_millis();
-        let Some(id) = self.find(user, movie, named, now).await? else { return Ok(None) };
+        let Some(id) = self.find(user, movie, named, now).await? else { return Ok(ReportOutcome::default()) };
         let (grant, new) = ((self.settings.grant.ttl, self.settings.grant.max_ttl), Uuid::new_v4());
         let times = self.look_times();
         let report = |record: &mut SessionRecord| {
-            (record.report(position, now, grant, new), record.next_look(now, times), record.is_live(now))
+            (record.report(reported, now, grant, new), record.next_look(now, times), record.is_live(now))
         };
-        let Some((begun, next, is_live)) = self.change(id, now, report).await? else { return Ok(None) };
+        let Some((outcome, next, is_live)) = self.change(id, now, report).await? else {
+            return Ok(ReportOutcome::default());
+        };
         if is_live {
             self.active.note(id, now);
         }
-        if begun.is_some() {
+        if outcome.begun.is_some() {
             self.look_next(id, next).await?;
         }
-        Ok(begun)
+        Ok(outcome)
     }
 
-    /// Ends the session of `user` for `movie` at `position`: the one `named`, or the newest.
+    /// Ends the session of `user` for `movie` with a last report: the one `named`, or the newest.
     pub async fn stop(
         &self,
         user: &UserId,
         movie: &TrackId,
         named: Option<SessionId>,
-        position: i64,
+        reported: ReportedPosition,
     ) -> Result<StopOutcome, SessionsUnavailable> {
         let now = self.clock.unix_millis();
         let Some(id) = self.find(user, movie, named, now).await? else { return Ok(StopOutcome::Unknown) };
-        let Some(view) = self.change(id, now, |record| record.stop(position, now)).await? else {
+        let Some(view) = self.change(id, now, |record| record.stop(reported, now)).await? else {
             return Ok(StopOutcome::Unknown);
         };
         self.active.remove(id);

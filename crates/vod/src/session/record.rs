@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{FilmView, ManifestType, SessionEnd, SessionId};
+use super::{FilmView, ManifestType, ReportOutcome, ReportedPosition, SessionEnd, SessionId};
 use primitives::ids::{TrackId, UserId};
 use primitives::unix_time::UnixMillis;
 
@@ -56,8 +56,27 @@ pub struct ViewRecord {
     started_at: UnixMillis,
     reported_at: Option<UnixMillis>,
     position: i64,
+    /// Time of the position by the player's clock; `None` where there was no report yet.
+    #[serde(default)]
+    position_at: Option<UnixMillis>,
     /// True if it has ended and that is not recorded and published yet.
     has_ended: bool,
+}
+
+impl ViewRecord {
+    fn new(id: Uuid, now: UnixMillis) -> Self {
+        Self { id, started_at: now, reported_at: None, position: 0, position_at: None, has_ended: false }
+    }
+
+    /// Notes a sign of life; returns false if its position is older than the one that is known, which stays.
+    fn note(&mut self, reported: ReportedPosition, now: UnixMillis) -> bool {
+        self.reported_at = Some(now);
+        let is_newer = self.position_at.is_none_or(|known| known <= reported.at);
+        if is_newer {
+            (self.position, self.position_at) = (reported.position, Some(reported.at));
+        }
+        is_newer
+    }
 }
 
 impl SessionRecord {
@@ -68,13 +87,7 @@ impl SessionRecord {
         now: UnixMillis,
         grant: GrantTimes,
     ) -> Self {
-        let view = ViewRecord {
-            id: Uuid::from_bytes(id.0),
-            started_at: now,
-            reported_at: None,
-            position: 0,
-            has_ended: false,
-        };
+        let view = ViewRecord::new(Uuid::from_bytes(id.0), now);
         Self {
             id,
             user: user.into(),
@@ -149,28 +162,33 @@ impl SessionRecord {
         }
     }
 
-    /// Notes a report; a live session is extended. Returns the view that begins with it and has the id `new`, if the one
-    /// before has ended.
-    pub fn report(&mut self, position: i64, now: UnixMillis, grant: GrantTimes, new: Uuid) -> Option<FilmView> {
+    /// Notes a report; a live session is extended. The view that begins with it has the id `new`, if the one before has ended.
+    pub fn report(
+        &mut self,
+        reported: ReportedPosition,
+        now: UnixMillis,
+        grant: GrantTimes,
+        new: Uuid,
+    ) -> ReportOutcome {
         if !self.is_live(now) {
-            return None;
+            return ReportOutcome::default();
         }
         self.extend(now, grant);
         // A view that has ended is being finished by whoever has ended it.
         let is_new = self.view.as_ref().is_none_or(|view| view.has_ended);
-        if is_new {
-            self.view = Some(ViewRecord { id: new, started_at: now, reported_at: None, position, has_ended: false });
-        }
-        let view = self.view.as_mut()?;
-        (view.reported_at, view.position) = (Some(now), position);
-        if is_new { self.view() } else { None }
+        let view = match &mut self.view {
+            Some(view) if !is_new => view,
+            view => view.insert(ViewRecord::new(new, now)),
+        };
+        let is_outdated = !view.note(reported, now);
+        ReportOutcome { begun: if is_new { self.view() } else { None }, is_outdated }
     }
 
     /// Ends the session with a last report; returns the view that ends with it.
-    pub fn stop(&mut self, position: i64, now: UnixMillis) -> Option<FilmView> {
+    pub fn stop(&mut self, reported: ReportedPosition, now: UnixMillis) -> Option<FilmView> {
         let is_live = self.is_live(now);
         if let Some(view) = self.view.as_mut().filter(|view| is_live && !view.has_ended) {
-            (view.reported_at, view.position) = (Some(now), position);
+            view.note(reported, now);
         }
         self.close(SessionEnd::Stopped)
     }

@@ -41,6 +41,11 @@ async fn open(sessions: &FilmSessions, clock: &Clock, movie: &str) -> OpenedSess
     opened.expect("memory takes it")
 }
 
+/// A report of now.
+fn at(clock: &Clock, position: i64) -> ReportedPosition {
+    ReportedPosition { position, at: clock.unix_millis() }
+}
+
 async fn judge(sessions: &FilmSessions, id: SessionId) -> SessionVerdict {
     sessions.judge(id).await.expect("memory answers")
 }
@@ -86,7 +91,7 @@ async fn reports_extend_a_session_as_segments_do() {
     let (sessions, clock) = sessions(5);
     let id = open(&sessions, &clock, "dune").await.session.id;
     clock.advance(59 * MINUTE);
-    sessions.report(&alice(), &film("dune"), None, 5000).await.expect("memory takes it");
+    sessions.report(&alice(), &film("dune"), None, at(&clock, 5000)).await.expect("memory takes it");
     clock.advance(59 * MINUTE);
     assert_eq!(judge(&sessions, id).await, live());
 }
@@ -121,7 +126,8 @@ async fn a_view_ends_after_three_missed_reports_at_the_last_one_and_the_next_rep
     let (sessions, clock) = sessions(5);
     let opened = open(&sessions, &clock, "dune").await;
     clock.advance(Duration::from_secs(10));
-    assert!(sessions.report(&alice(), &film("dune"), None, 10_000).await.expect("memory takes it").is_none());
+    let noted = sessions.report(&alice(), &film("dune"), None, at(&clock, 10_000)).await.expect("memory takes it");
+    assert_eq!(noted, ReportOutcome::default());
     let reported = clock.unix_millis();
     clock.advance(Duration::from_secs(29));
     assert!(take(&sessions).await.is_empty(), "two were missed");
@@ -131,11 +137,43 @@ async fn a_view_ends_after_three_missed_reports_at_the_last_one_and_the_next_rep
     assert_eq!((ended[0].id, ended[0].last_seen_at, ended[0].position), (opened.view.id, reported, 10_000));
     // The film was paused: it plays on with the same grant.
     assert_eq!(judge(&sessions, opened.session.id).await, live());
-    let again = sessions.report(&alice(), &film("dune"), None, 12_000).await.expect("memory takes it");
-    let again = again.expect("another view begins");
+    let again = sessions.report(&alice(), &film("dune"), None, at(&clock, 12_000)).await.expect("memory takes it");
+    let again = again.begun.expect("another view begins");
     assert_ne!(again.id, opened.view.id);
     clock.advance(Duration::from_secs(31));
     assert_eq!(take(&sessions).await, [again]);
+}
+
+#[tokio::test]
+async fn a_report_that_was_overtaken_is_a_sign_of_life_and_no_position() {
+    let (sessions, clock) = sessions(5);
+    open(&sessions, &clock, "dune").await;
+    clock.advance(Duration::from_secs(10));
+    let report = async |position, at| {
+        let reported = ReportedPosition { position, at };
+        sessions.report(&alice(), &film("dune"), None, reported).await.expect("memory takes it").is_outdated
+    };
+    let now = clock.unix_millis();
+    let before = |seconds: i64| UnixMillis::new(now.as_millis() - seconds * 1000);
+    assert!(!report(500_000, before(5)).await);
+    clock.advance(Duration::from_secs(10));
+    assert!(report(100_000, before(9)).await, "it is older");
+    // Of the same time the one that comes later counts, as where no player says its time.
+    assert!(!report(510_000, before(5)).await);
+    assert!(report(100_000, before(6)).await);
+    let last = clock.unix_millis();
+    clock.advance(Duration::from_secs(29));
+    assert!(take(&sessions).await.is_empty(), "the late ones were signs of life");
+    clock.advance(Duration::from_secs(1));
+    let ended = take(&sessions).await;
+    assert_eq!((ended[0].position, ended[0].last_seen_at), (510_000, last));
+    // Nor does a stop that was overtaken by a report lead back.
+    open(&sessions, &clock, "heat").await;
+    let late = at(&clock, 1000);
+    clock.advance(Duration::from_secs(1));
+    sessions.report(&alice(), &film("heat"), None, at(&clock, 2000)).await.expect("memory takes it");
+    let stopped = sessions.stop(&alice(), &film("heat"), None, late).await;
+    assert!(matches!(stopped, Ok(StopOutcome::Ended(FilmView { position: 2000, .. }))), "{stopped:?}");
 }
 
 async fn take(sessions: &FilmSessions) -> Vec<FilmView> {
@@ -153,7 +191,7 @@ async fn a_view_that_has_ended_comes_again_until_it_is_finished_whatever_ended_i
     for stops in [true, false] {
         let opened = open(&sessions, &clock, "dune").await;
         if stops {
-            let stopped = sessions.stop(&alice(), &film("dune"), None, 7000).await;
+            let stopped = sessions.stop(&alice(), &film("dune"), None, at(&clock, 7000)).await;
             assert!(matches!(stopped, Ok(StopOutcome::Ended(_))));
         } else {
             clock.advance(Duration::from_secs(30));
@@ -188,7 +226,9 @@ async fn a_stop_ends_the_session_and_another_has_nothing_to_end() {
     let (sessions, clock) = sessions(5);
     let id = open(&sessions, &clock, "dune").await.session.id;
     clock.advance(MINUTE);
-    let stop = async |movie: &str| sessions.stop(&alice(), &film(movie), None, 60_000).await.expect("memory takes it");
+    let stop = async |movie: &str| {
+        sessions.stop(&alice(), &film(movie), None, at(&clock, 60_000)).await.expect("memory takes it")
+    };
     let StopOutcome::Ended(view) = stop("dune").await else { panic!("the view had not ended") };
     assert_eq!((view.position, view.last_seen_at), (60_000, clock.unix_millis()));
     sessions.finish_view(&view).await.expect("memory takes it");
@@ -268,7 +308,9 @@ async fn a_stop_ends_the_session_that_it_names_else_the_newest_that_lives() {
         ids.push(open(&sessions, &clock, "dune").await.session.id);
         clock.advance(Duration::from_secs(1));
     }
-    let stop = async |movie: &str, named| sessions.stop(&alice(), &film(movie), named, 5000).await.expect("memory");
+    let stop = async |movie: &str, named| {
+        sessions.stop(&alice(), &film(movie), named, at(&clock, 5000)).await.expect("memory")
+    };
     assert_eq!(stop("alien", Some(ids[0])).await, StopOutcome::Unknown, "it is one of another film");
     assert!(matches!(stop("dune", Some(ids[0])).await, StopOutcome::Ended(_)));
     assert_eq!(judge(&sessions, ids[0]).await, SessionVerdict::Ended(SessionEnd::Stopped));
@@ -286,7 +328,7 @@ async fn a_report_is_noted_in_the_session_that_it_names() {
     let first = open(&sessions, &clock, "dune").await.session.id;
     let second = open(&sessions, &clock, "dune").await.session.id;
     clock.advance(59 * MINUTE);
-    sessions.report(&alice(), &film("dune"), Some(first), 5000).await.expect("memory takes it");
+    sessions.report(&alice(), &film("dune"), Some(first), at(&clock, 5000)).await.expect("memory takes it");
     clock.advance(59 * MINUTE);
     assert_eq!(judge(&sessions, first).await, live());
     assert_eq!(judge(&sessions, second).await, SessionVerdict::Ended(SessionEnd::Expired));
@@ -297,7 +339,7 @@ async fn the_subscription_of_a_player_that_has_fallen_silent_is_checked_too() {
     let (sessions, clock) = sessions(5);
     let id = open(&sessions, &clock, "dune").await.session.id;
     clock.advance(Duration::from_secs(10));
-    sessions.report(&alice(), &film("dune"), None, 5000).await.expect("memory takes it");
+    sessions.report(&alice(), &film("dune"), None, at(&clock, 5000)).await.expect("memory takes it");
     let mut checks = 0;
     // From now on nothing but segments.
     for _ in 0..16 * 6 {

@@ -98,3 +98,6 @@ impl SubscriptionState {
         is_honoured.then_some(true)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -93,6 +93,23 @@ async fn a_dead_store_keeps_serving_what_is_cached_until_its_time_is_over() {
 }
 
 #[tokio::test]
+async fn a_store_that_is_waited_for_does_not_delay_what_the_cache_may_serve() {
+    let policy = CachePolicy { stale_if_error: Duration::from_secs(100), ..CachePolicy::default() };
+    let store = Store::start(&[("a", thing(0, SLICE))]).await;
+    let mut world = World::with(&store, policy, None).await;
+    Arc::get_mut(&mut world.origin).expect("nobody shares it").timeouts.unavailable = Duration::from_secs(3600);
+    world.get("a").await;
+    store.script.broken.store(true, Ordering::SeqCst);
+    world.clock.advance(Duration::from_secs(60));
+    store.seen();
+    world.get("a").await.is(StatusCode::OK, &bytes(0, SLICE), CacheStatus::Stale);
+    assert!(store.seen().len() <= 2, "asked once, and once more");
+    store.script.broken.store(false, Ordering::SeqCst);
+    world.clock.advance(Duration::from_secs(60));
+    world.get("a").await.is(StatusCode::OK, &bytes(0, SLICE), CacheStatus::Revalidated);
+}
+
+#[tokio::test]
 async fn a_store_that_comes_back_in_time_costs_a_stream_a_pause() {
     let store = Store::start(&[("a", thing(0, 6 * SLICE))]).await;
     let world = World::new(&store).await;

@@ -3,14 +3,22 @@
 
 use m3u8_rs::Playlist;
 use proptest::prelude::{Just, Strategy, prop_assert, prop_oneof, proptest};
+use proptest::strategy::ValueTree;
+use proptest::test_runner::TestRunner;
 use proptest::{collection, sample};
 use url::Url;
 
 use super::super::ManifestType;
 use super::checked;
 
-/// Pieces that a URI is made of.
+/// URIs as packagers write them, and others, made of pieces.
 fn uri() -> impl Strategy<Value = String> {
+    let usual =
+        ["seg-1.ts", "chunk_00001.m4s", "low/index.m3u8", "../720p/seg-2.ts", "https://cdn.example/a.ts", "a.ts?x=1"];
+    prop_oneof![2 => sample::select(usual.map(str::to_owned).to_vec()), 3 => made_uri()]
+}
+
+fn made_uri() -> impl Strategy<Value = String> {
     let piece = sample::select(vec![
         "/",
         "//",
@@ -59,7 +67,7 @@ fn uri() -> impl Strategy<Value = String> {
 }
 
 fn playlist() -> impl Strategy<Value = String> {
-    let line = (uri(), 0_usize..12).prop_map(|(uri, form)| match form {
+    let line = (uri(), 0_usize..20).prop_map(|(uri, form)| match form {
         0 => format!("#EXT-X-MAP:URI=\"{uri}\""),
         1 => format!("#EXT-X-KEY:METHOD=AES-128,URI=\"{uri}\""),
         2 => format!("#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID=\"a\",NAME=\"n\",URI=\"{uri}\""),
@@ -67,6 +75,13 @@ fn playlist() -> impl Strategy<Value = String> {
         4 => format!("#EXT-X-I-FRAME-STREAM-INF:BANDWIDTH=1,URI=\"{uri}\""),
         5 => format!("#EXT-X-DEFINE:NAME=\"v\",VALUE=\"{uri}\""),
         6 => format!("#{uri}"),
+        7 => format!("#EXT-X-SESSION-KEY:METHOD=AES-128,URI=\"{uri}\""),
+        8 => format!("#EXT-X-SESSION-DATA:DATA-ID=\"d\",URI=\"{uri}\""),
+        9 => format!("#EXT-X-PART:DURATION=1,URI=\"{uri}\""),
+        10 => format!("#EXT-X-PRELOAD-HINT:TYPE=PART,URI=\"{uri}\""),
+        11 => format!("#EXT-X-RENDITION-REPORT:URI=\"{uri}\""),
+        12 => format!("#EXT-X-CONTENT-STEERING:SERVER-URI=\"{uri}\""),
+        13 => format!("#EXT-X-DATERANGE:ID=\"i\",START-DATE=\"2026-01-01T00:00:00Z\",X-ASSET-URI=\"{uri}\""),
         _ => format!("#EXTINF:6,{}\n{uri}", &uri[..0]),
     });
     let end = prop_oneof![Just("\n"), Just("\r\n"), Just("\n\n")];
@@ -185,4 +200,23 @@ proptest! {
             let _ = super::check(kind, format!("<MPD><BaseURL>{text}</BaseURL></MPD>").as_bytes(), "index", &folder);
         }
     }
+}
+
+/// Some of what a strategy generates, the same each time.
+fn samples(of: impl Strategy<Value = String>) -> Vec<String> {
+    let mut runner = TestRunner::deterministic();
+    (0..1000).map(|_| of.new_tree(&mut runner).expect("a value").current()).collect()
+}
+
+#[test]
+fn of_what_is_generated_enough_is_accepted_and_read_by_the_others() {
+    let playlists = samples(playlist());
+    let accepted = playlists.iter().filter_map(|text| checked(ManifestType::Hls, text, "720p/index.m3u8").ok());
+    let uris: Vec<usize> = accepted.map(|given| uris_of_playlist(&given).len()).collect();
+    assert!(uris.len() > 100 && uris.iter().sum::<usize>() > 100, "{} accepted", uris.len());
+    let manifests = samples(manifest());
+    let accepted = manifests.iter().filter_map(|text| checked(ManifestType::Dash, text, "720p/index.m3u8").ok());
+    let urls: Vec<usize> =
+        accepted.map(|given| urls_of_manifest(&given, &base()).map_or(0, |urls| urls.len())).collect();
+    assert!(urls.len() > 100 && urls.iter().sum::<usize>() > 100, "{} accepted", urls.len());
 }

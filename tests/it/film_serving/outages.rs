@@ -1,0 +1,123 @@
+//! The store is away for ten seconds in the middle of a film, which players play that keep next to nothing ahead.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use futures::future::join_all;
+use primitives::clock::monotonic_now;
+use serde_json::{Value, json};
+
+use super::players::{MOVIE, play};
+use super::{Cinema, films};
+use crate::support::minio::OwnMinio;
+use crate::support::tools::{self, TempFolder};
+use crate::support::{Minio, eventually};
+
+/// Seconds of the film.
+const LENGTH: usize = 24;
+/// Pictures in a second.
+const RATE: usize = 25;
+/// How long the store is away.
+const AWAY: Duration = Duration::from_secs(10);
+
+/// Puts a film into the bucket, as HLS and as DASH; returns its bytes in a second. `None` where ffmpeg is missing and not required.
+async fn put_film(minio: &Minio) -> Option<usize> {
+    let ffmpeg = tools::find("ffmpeg")?;
+    let folder = TempFolder::new("long-film");
+    let made = tokio::process::Command::new(ffmpeg)
+        .args(["-v", "error", "-f", "lavfi", "-i"])
+        .arg(format!("testsrc2=size=320x180:rate={RATE}:duration={LENGTH}"))
+        .args(["-f", "lavfi", "-i"])
+        .arg(format!("sine=frequency=440:duration={LENGTH}"))
+        .args(["-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p", "-g", "50", "-c:a", "aac"])
+        .args(["-f", "hls", "-hls_time", "2", "-hls_playlist_type", "vod"])
+        .args(["-hls_segment_filename", "chunk_%05d.ts", "index.m3u8"])
+        .current_dir(folder.path())
+        .status();
+    assert!(made.await.expect("ffmpeg starts").success());
+    let mut bytes = 0;
+    for file in std::fs::read_dir(folder.path()).expect("readable") {
+        let file = file.expect("readable");
+        let content = std::fs::read(file.path()).expect("readable");
+        bytes += content.len();
+        minio.put(&format!("movies/{MOVIE}/{}", file.file_name().to_string_lossy()), content).await;
+    }
+    Some(bytes / LENGTH)
+}
+
+/// Players that play in real time, and what they are told so that they keep little ahead.
+fn players() -> Vec<(PathBuf, Vec<&'static str>)> {
+    [
+        ("ffmpeg", vec!["-v", "error", "-re", "-i", "URL", "-map", "0:v", "-f", "framemd5", "-"]),
+        ("mpv", vec!["--no-config", "--vo=null", "--ao=null", "--really-quiet", "--no-terminal", "--cache=no", "URL"]),
+        ("cvlc", vec!["--no-audio", "--vout", "dummy", "--play-and-exit", "-q", "URL", "vlc://quit"]),
+        (
+            "gst-launch-1.0",
+            vec!["-q", "playbin3", "uri=URL", "video-sink=fakesink sync=true", "audio-sink=fakesink sync=true"],
+        ),
+    ]
+    .into_iter()
+    .filter_map(|(name, arguments)| Some((tools::find(name)?, arguments)))
+    .collect()
+}
+
+/// Lines of segments that were fetched whole, by the player that fetched them.
+fn segments(lines: &[Value]) -> impl Iterator<Item = (&str, &Value)> {
+    lines.iter().filter_map(|line| {
+        let is_segment = line["path"].as_str().is_some_and(|path| path.ends_with(".ts"));
+        let player = line["user_agent"].as_str()?;
+        (is_segment && matches!(line["status"].as_u64(), Some(200 | 206))).then_some((player, line))
+    })
+}
+
+/// Plays the film at `url` to its end; returns how many pictures ffmpeg has seen.
+async fn watch(program: &Path, arguments: &[&'static str], url: &str) -> Option<usize> {
+    let arguments: Vec<String> = arguments.iter().map(|argument| argument.replace("URL", url)).collect();
+    let said = play(program, &arguments.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    let pictures = said.lines().filter(|line| !line.starts_with('#')).count();
+    program.ends_with("ffmpeg").then_some(pictures)
+}
+
+#[tokio::test]
+async fn no_player_notices_that_the_store_is_away_for_ten_seconds() {
+    let players = players();
+    let Some(mut minio) = OwnMinio::start() else { return };
+    let bucket = minio.bucket("films").await;
+    let Some(bytes_per_second) = put_film(&bucket).await else { return };
+    let mut config = films(&bucket.url(), bucket.name());
+    // Whatever a player would keep ahead, it does not get the film much faster than it plays it; and each asks the store itself.
+    config["Policies"]["RateLimiter"]["viewer"] =
+        json!({ "Bandwidth": { "BytesPerSecond": bytes_per_second * 5 / 4, "Burst": bytes_per_second } });
+    config["Vod"]["RateLimiterPolicy"] = json!("viewer");
+    config["Vod"]["OutputCachePolicy"] = json!("Disable");
+    let cinema = Cinema::open(config).await;
+    let mut watched = Vec::new();
+    for (program, arguments) in &players {
+        let url = format!("{}{}", cinema.gate.url(), cinema.path(MOVIE, "index.m3u8").await);
+        watched.push(async move { watch(program, arguments, &url).await });
+    }
+    let outage = async {
+        eventually("each has begun", async || {
+            let lines = cinema.gate.access_lines();
+            let begun: BTreeSet<&str> = segments(&lines).map(|(player, _)| player).collect();
+            (begun.len() == players.len()).then_some(())
+        })
+        .await;
+        minio.kill();
+        let begun = monotonic_now();
+        eventually("the outage is over", async || (begun.elapsed() >= AWAY).then_some(())).await;
+        minio.restart();
+    };
+    let (pictures, ()) = tokio::join!(join_all(watched), outage);
+    assert!(pictures.iter().flatten().all(|pictures| *pictures == LENGTH * RATE), "{pictures:?}");
+    let lines = cinema.gate.access_lines();
+    let refused = lines.iter().filter(|line| line["status"].as_u64().is_some_and(|status| status >= 400));
+    assert_eq!(refused.collect::<Vec<_>>(), [&Value::Null; 0], "nobody was refused");
+    let number = |line: &Value, name: &str| line[name].as_u64().unwrap_or(0);
+    let held = segments(&lines).filter(|(_, line)| number(line, "attempts") > 1 || number(line, "resumes") > 0);
+    let held: BTreeSet<&str> = held.map(|(player, _)| player).collect();
+    assert_eq!(held.len(), players.len(), "each was served over the outage: {held:?}");
+    let chunks = LENGTH / 2;
+    assert!(segments(&lines).count() >= players.len() * chunks, "all segments were played by all");
+}
