@@ -74,13 +74,14 @@ pub fn start(
         SubscriptionService::new(settings, client.clone(), storage.redis.clone(), clock, metrics.clone())
     });
     let states = session_routes(sessions.clone(), (*tasks).clone());
+    let views = ViewLog::start(storage.database.clone(), sessions.clone(), services, metrics.clone());
     let parts = FilmServiceParts {
         settings: Arc::new(settings.clone()),
         sessions,
         subscriptions,
         films: FilmStore::new(stores.signer(store)?, client, Arc::clone(&settings.bucket)),
         progress: Arc::new(FilmPositions(positions.clone())),
-        views: ViewLog::start(storage.database.clone(), services, metrics.clone()),
+        views,
         events: FilmEvents::new(events.map(|events| events.events.clone())),
         urls: ManifestUrls::new(grants),
         limiters: Arc::clone(limiters),

@@ -13,8 +13,7 @@ use crate::events::seconds_text;
 use crate::grant::set_cookie;
 use crate::movie_id::movie_id;
 use crate::service::{FilmService, ProgressUnavailable, StartError, StopError, WatchReport};
-use crate::session::{ManifestType, SessionId};
-use crate::view_log::ViewerDevice;
+use crate::session::{ManifestType, SessionId, ViewerDevice};
 use http_semantics::request_info::RequestInfo;
 use server_kit::api::error::Error;
 use server_kit::api::extractors::{BeaconJson, Json, Path, Query};
@@ -335,8 +334,8 @@ fn optional_seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option
 }
 
 fn device(headers: &HeaderMap, caller: Option<&RequestInfo>) -> ViewerDevice {
-    let user_agent = headers.get(header::USER_AGENT).and_then(|agent| agent.to_str().ok()).map(str::to_owned);
-    ViewerDevice { user_agent, address: caller.and_then(|caller| caller.client_address) }
+    let user_agent = headers.get(header::USER_AGENT).and_then(|agent| agent.to_str().ok());
+    ViewerDevice::new(user_agent, caller.and_then(|caller| caller.client_address))
 }
 
 fn start_error(error: StartError) -> Error {

@@ -14,11 +14,11 @@ use crate::manifest_url::ManifestUrls;
 use crate::metrics::{StartOutcome, ViewEndCause, VodMetrics};
 use crate::session::{
     DueSession, FilmSessions, FilmView, ManifestType, ReportedPosition, SessionEnd, SessionId, SessionOpenError,
-    SessionsUnavailable, StopOutcome,
+    SessionsUnavailable, StopOutcome, ViewerDevice,
 };
 use crate::settings::Settings;
 use crate::subscription::{SubscriptionService, purge_message};
-use crate::view_log::{ViewLog, ViewerDevice};
+use crate::view_log::ViewLog;
 use primitives::clock::Clock;
 use primitives::ids::{TrackId, UserId};
 use primitives::lifecycle::BackgroundTasks;
@@ -230,14 +230,14 @@ impl FilmService {
         }
         self.count_start(user, device).await?;
         let now = parts.clock.unix_millis();
-        let opened = parts.sessions.open(user, movie, manifest, now).await?;
+        let opened = parts.sessions.open(user, movie, manifest, device, now).await?;
         // Among those that give way may be this one, where others were opened at the same time: it begins before it ends.
         let (own, others): (Vec<FilmView>, Vec<FilmView>) =
             opened.displaced.into_iter().partition(|view| view.session == opened.session.id);
         for view in &others {
             self.end_view(view, ViewEndCause::Displaced).await;
         }
-        self.begin_view(&opened.view, device).await;
+        self.begin_view(&opened.view).await;
         for view in &own {
             self.end_view(view, ViewEndCause::Displaced).await;
         }
@@ -274,12 +274,12 @@ impl FilmService {
         // At the same time, since neither needs the other; a player that is refused sends its report again.
         let (saved, noted) = tokio::join!(
             parts.progress.save(user, movie, report),
-            parts.sessions.report(user, movie, report.session, reported)
+            parts.sessions.report(user, movie, report.session, reported, device)
         );
         // The position is what was asked for: without sessions the view ends a little early.
         let noted = noted.unwrap_or_default();
         if let Some(view) = &noted.begun {
-            self.begin_view(view, device).await;
+            self.begin_view(view).await;
         }
         saved?;
         parts.metrics.reports.inc();
@@ -345,18 +345,27 @@ impl FilmService {
         Ok(live.len())
     }
 
-    async fn begin_view(&self, view: &FilmView, device: &ViewerDevice) {
-        self.0.views.started(view, device);
+    async fn begin_view(&self, view: &FilmView) {
+        self.0.views.started(view);
         self.0.events.started(&view.user, &view.movie, view.started_at).await;
     }
 
-    /// Records the end of a view, and publishes it with the time and position of its last report.
+    /// Publishes the end of a view, with the time and position of its last report, and has it recorded.
     async fn end_view(&self, view: &FilmView, cause: ViewEndCause) {
-        self.0.metrics.count_end(cause);
-        self.0.views.ended(view);
-        self.0.events.stopped(&view.user, &view.movie, view.position, view.last_seen_at).await;
-        // Where that fails, the end is published once more: at least once.
-        let _ = self.0.sessions.finish_view(view).await;
+        let parts = &*self.0;
+        // Where Redis fails, it is published or recorded once more: at least once.
+        if !view.is_published {
+            parts.metrics.count_end(cause);
+            parts.events.stopped(&view.user, &view.movie, view.position, view.last_seen_at).await;
+            if parts.views.is_kept() {
+                let _ = parts.sessions.note_published(view.session, view.id).await;
+            }
+        }
+        match parts.views.is_kept() {
+            // Which finishes it when it is written.
+            true => parts.views.ended(view),
+            false => drop(parts.sessions.finish_view(view.session, view.id).await),
+        }
     }
 
     async fn watch_sessions(self, tasks: BackgroundTasks) {
@@ -378,8 +387,8 @@ impl FilmService {
     }
 
     async fn look_at(&self, DueSession { id, user, ended, is_recheck_due, is_ending }: DueSession) {
-        if let Some(view) = ended {
-            self.end_view(&view, ViewEndCause::Silent).await;
+        for view in &ended {
+            self.end_view(view, ViewEndCause::Silent).await;
         }
         if let (true, Some(subscriptions)) = (is_recheck_due, &self.0.subscriptions) {
             // Softly: a film that plays is not cut, and a service that is away says nothing. One that was renewed goes on.

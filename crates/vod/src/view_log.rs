@@ -1,15 +1,20 @@
 //! Table `stream_sessions`: a row for each view. Rows are written by one task, many at a time, and wait while the
-//! database is away; no request waits for them.
+//! database is away; no request waits for them. A view that has ended stays in its session until it is written, so that with
+//! sessions in Redis another node, or the next process, writes it where this one ends before.
 
-use std::net::IpAddr;
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::StreamExt;
+use futures::stream;
+use parking_lot::Mutex;
 use serde::Serialize;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use uuid::Uuid;
 
 use crate::metrics::VodMetrics;
-use crate::session::FilmView;
+use crate::session::{FilmSessions, FilmView, SessionId};
 use primitives::clock::monotonic_now;
 use primitives::failure_log::{FailureLog, chain, line};
 use primitives::lifecycle::BackgroundTasks;
@@ -19,9 +24,9 @@ use server_kit::on;
 /// Bytes of the rows that wait, at most; further ones are dropped, and counted.
 const MAX_WAITING_BYTES: usize = 64 << 20;
 /// Approximate bytes of a row besides its texts.
-const ROW_OVERHEAD: usize = 256;
-/// Longest stored user agent, in bytes.
-const MAX_AGENT_BYTES: usize = 512;
+const ROW_OVERHEAD: usize = 320;
+/// Views that are finished at the same time, once they are written.
+const MAX_FINISHES: usize = 16;
 /// Rows per statement.
 const MAX_BATCH: usize = 500;
 /// Time limit of a statement.
@@ -59,70 +64,94 @@ struct ViewRow {
     started: i64,
     ended: Option<i64>,
     duration: Option<i64>,
-    agent: Option<String>,
+    agent: Option<Box<str>>,
     address: Option<String>,
-}
-
-/// Device of a viewer.
-#[derive(Clone, Debug, Default)]
-pub struct ViewerDevice {
-    /// The header `User-Agent`.
-    pub user_agent: Option<String>,
-    /// The address.
-    pub address: Option<IpAddr>,
 }
 
 /// Log of views, where there is a database. Clones share it.
 #[derive(Clone)]
 pub struct ViewLog {
     rows: Option<mpsc::UnboundedSender<WaitingRow>>,
+    ended: Arc<Mutex<HashSet<Uuid>>>,
     free_bytes: Arc<Semaphore>,
     metrics: VodMetrics,
 }
 
 struct WaitingRow {
     row: ViewRow,
+    /// The view and its session, where it has ended: it is finished when the row is written.
+    ended: Option<(SessionId, Uuid)>,
     _room: OwnedSemaphorePermit,
 }
 
+/// What the task that writes works with.
+struct ViewWriter {
+    database: Database,
+    sessions: FilmSessions,
+    ended: Arc<Mutex<HashSet<Uuid>>>,
+    tasks: BackgroundTasks,
+    metrics: VodMetrics,
+}
+
 impl ViewLog {
-    /// Starts the task that writes to `database`; it ends, with all rows written where that is possible, with `tasks`.
-    pub fn start(database: Option<Database>, tasks: &BackgroundTasks, metrics: VodMetrics) -> Self {
+    /// Starts the task that writes to `database` and then finishes views in `sessions`; it ends, with all rows written where
+    /// that is possible, with `tasks`.
+    pub fn start(
+        database: Option<Database>,
+        sessions: FilmSessions,
+        tasks: &BackgroundTasks,
+        metrics: VodMetrics,
+    ) -> Self {
         let free_bytes = Arc::new(Semaphore::new(MAX_WAITING_BYTES));
+        let ended = Arc::<Mutex<HashSet<Uuid>>>::default();
         let rows = database.map(|database| {
             // Bounded by the bytes of what is in it, for which each row holds a permit.
             let (rows, waiting) = mpsc::unbounded_channel();
-            tasks.spawn(write(waiting, database, tasks.clone(), metrics.clone()));
+            let (ended, metrics) = (Arc::clone(&ended), metrics.clone());
+            let writer = ViewWriter { database, sessions, ended, tasks: tasks.clone(), metrics };
+            tasks.spawn(writer.run(waiting));
             rows
         });
-        Self { rows, free_bytes, metrics }
+        Self { rows, ended, free_bytes, metrics }
     }
 
-    /// Notes that a view has begun.
-    pub fn started(&self, view: &FilmView, device: &ViewerDevice) {
-        let agent = device.user_agent.as_deref().map(|agent| cut(agent, MAX_AGENT_BYTES).to_owned());
-        let address = device.address.map(|address| address.to_string());
-        self.add(ViewRow { agent, address, ..row(view) });
+    /// Returns true if there is a database that views are written to.
+    pub fn is_kept(&self) -> bool {
+        self.rows.is_some()
     }
 
-    /// Notes that a view has ended, with its last report.
+    /// Has a view written that has begun.
+    pub fn started(&self, view: &FilmView) {
+        self.add(row(view), None);
+    }
+
+    /// Has a view written that has ended, with its last report, unless it waits for that already. Where it finds no room, it has
+    /// to be tried again.
     pub fn ended(&self, view: &FilmView) {
+        if !self.ended.lock().insert(view.id) {
+            return;
+        }
         let ended = view.last_seen_at.max(view.started_at);
         let duration = (ended - view.started_at).as_secs();
-        let duration = i64::try_from(duration).ok();
-        self.add(ViewRow { ended: Some(ended.as_millis()), duration, ..row(view) });
+        let row = ViewRow { ended: Some(ended.as_millis()), duration: i64::try_from(duration).ok(), ..row(view) };
+        if !self.add(row, Some((view.session, view.id))) {
+            self.ended.lock().remove(&view.id);
+        }
     }
 
-    fn add(&self, row: ViewRow) {
-        let Some(rows) = &self.rows else { return };
-        let texts = [Some(&row.user), Some(&row.movie), row.agent.as_ref(), row.address.as_ref()];
-        let bytes = ROW_OVERHEAD + texts.into_iter().flatten().map(String::len).sum::<usize>();
+    /// Returns false if there is no room.
+    fn add(&self, row: ViewRow, ended: Option<(SessionId, Uuid)>) -> bool {
+        let Some(rows) = &self.rows else { return false };
+        let texts = [Some(row.user.len()), Some(row.movie.len()), row.agent.as_ref().map(|agent| agent.len())];
+        let bytes = ROW_OVERHEAD + texts.into_iter().flatten().sum::<usize>();
         let room =
             u32::try_from(bytes).ok().and_then(|bytes| Arc::clone(&self.free_bytes).try_acquire_many_owned(bytes).ok());
-        match room.is_some_and(|_room| rows.send(WaitingRow { row, _room }).is_ok()) {
+        let is_added = room.is_some_and(|_room| rows.send(WaitingRow { row, ended, _room }).is_ok());
+        match is_added {
             true => self.metrics.waiting_rows.inc(),
             false => self.metrics.dropped_rows.inc(),
         }
+        is_added
     }
 }
 
@@ -134,50 +163,49 @@ fn row(view: &FilmView) -> ViewRow {
         started: view.started_at.as_millis(),
         ended: None,
         duration: None,
-        agent: None,
-        address: None,
+        agent: view.device.user_agent.clone(),
+        address: view.device.address.map(|address| address.to_string()),
     }
 }
 
-/// Returns the beginning of `text`, at most `most` bytes, that ends at a character.
-fn cut(text: &str, most: usize) -> &str {
-    &text[..text.floor_char_boundary(most)]
-}
-
-async fn write(
-    mut rows: mpsc::UnboundedReceiver<WaitingRow>,
-    database: Database,
-    tasks: BackgroundTasks,
-    metrics: VodMetrics,
-) {
-    let failures = FailureLog::default();
-    let mut batch = Vec::new();
-    loop {
-        let count = tokio::select! {
-            count = rows.recv_many(&mut batch, MAX_BATCH) => count,
-            () = tasks.stopping() => {
-                rows.close();
-                rows.recv_many(&mut batch, MAX_BATCH).await
-            }
-        };
-        if count == 0 {
-            return;
-        }
-        while let Err(error) = write_batch(&database, &batch).await {
-            if failures.is_news(&error, monotonic_now()) {
-                tracing::warn!(error, "rows of stream_sessions wait for the database");
-            }
-            if tasks.is_stopping() {
-                // One try more was made; shutdown must not wait for a database that is away.
+impl ViewWriter {
+    async fn run(self, mut rows: mpsc::UnboundedReceiver<WaitingRow>) {
+        let failures = FailureLog::default();
+        let mut batch = Vec::new();
+        loop {
+            let count = tokio::select! {
+                count = rows.recv_many(&mut batch, MAX_BATCH) => count,
+                () = self.tasks.stopping() => {
+                    rows.close();
+                    rows.recv_many(&mut batch, MAX_BATCH).await
+                }
+            };
+            if count == 0 {
                 return;
             }
-            tokio::time::sleep(RETRY_INTERVAL).await;
+            while let Err(error) = write_batch(&self.database, &batch).await {
+                if failures.is_news(&error, monotonic_now()) {
+                    tracing::warn!(error, "rows of stream_sessions wait for the database");
+                }
+                if self.tasks.is_stopping() {
+                    // One try more was made; shutdown must not wait for a database that is away.
+                    return;
+                }
+                tokio::time::sleep(RETRY_INTERVAL).await;
+            }
+            if failures.is_over(monotonic_now()) {
+                tracing::info!("rows of stream_sessions are written again");
+            }
+            self.metrics.waiting_rows.sub(i64::try_from(count).unwrap_or(i64::MAX));
+            let ended = batch.drain(..).filter_map(|row| row.ended);
+            stream::iter(ended).for_each_concurrent(MAX_FINISHES, |view| self.finish(view)).await;
         }
-        if failures.is_over(monotonic_now()) {
-            tracing::info!("rows of stream_sessions are written again");
-        }
-        metrics.waiting_rows.sub(i64::try_from(count).unwrap_or(i64::MAX));
-        batch.clear();
+    }
+
+    /// Finishes a view that is written. Where Redis does not answer it is written once more, which changes nothing.
+    async fn finish(&self, (session, view): (SessionId, Uuid)) {
+        let _ = self.sessions.finish_view(session, view).await;
+        self.ended.lock().remove(&view);
     }
 }
 
@@ -205,15 +233,4 @@ async fn write_batch(database: &Database, batch: &[WaitingRow]) -> Result<(), St
     outcome
         .map_err(|_| "the database: no answer in time".to_owned())?
         .map_err(|error| format!("the database: {}", line(&chain(&error))))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_long_user_agent_is_cut_at_a_character() {
-        assert_eq!(cut("abc", 512), "abc");
-        assert_eq!(cut("aüb", 2), "a");
-    }
 }

@@ -6,6 +6,7 @@ mod progress;
 mod purges;
 mod sessions;
 mod subscriptions;
+mod views;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;

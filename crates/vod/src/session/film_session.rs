@@ -1,6 +1,7 @@
 //! Session of a viewer as others see it: its id, its verdicts, and the views in it.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -127,6 +128,34 @@ pub struct FilmView {
     pub last_seen_at: UnixMillis,
     /// Position of the last report, in milliseconds.
     pub position: i64,
+    /// Device that it began with.
+    pub device: ViewerDevice,
+    /// True if it has ended and that is published already, but not recorded.
+    pub is_published: bool,
+}
+
+/// Device of a viewer.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ViewerDevice {
+    /// The header `User-Agent`, cut to [`MAX_AGENT_BYTES`].
+    pub user_agent: Option<Box<str>>,
+    /// The address.
+    pub address: Option<IpAddr>,
+}
+
+/// Longest user agent that is kept, in bytes.
+const MAX_AGENT_BYTES: usize = 512;
+
+impl ViewerDevice {
+    /// Creates it from the header and the address.
+    pub fn new(user_agent: Option<&str>, address: Option<IpAddr>) -> Self {
+        Self { user_agent: user_agent.map(|agent| cut(agent, MAX_AGENT_BYTES).into()), address }
+    }
+}
+
+/// Returns the beginning of `text`, at most `most` bytes, that ends at a character.
+fn cut(text: &str, most: usize) -> &str {
+    &text[..text.floor_char_boundary(most)]
 }
 
 /// Position that a player has reported.
@@ -176,10 +205,21 @@ pub struct DueSession {
     pub id: SessionId,
     /// The viewer.
     pub user: UserId,
-    /// View that has ended: reports are missing, or the node that ended it has not finished it.
-    pub ended: Option<FilmView>,
+    /// Views that have ended: reports are missing, or the node that ended one has not finished it.
+    pub ended: Vec<FilmView>,
     /// True if the subscription should be checked again.
     pub is_recheck_due: bool,
     /// True if it is not extended any more.
     pub is_ending: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::cut;
+
+    #[test]
+    fn a_long_user_agent_is_cut_at_a_character() {
+        assert_eq!(cut("abc", 512), "abc");
+        assert_eq!(cut("aüb", 2), "a");
+    }
 }

@@ -37,7 +37,7 @@ use crate::settings::{MISSED_REPORTS, Settings, VERDICT_TTL};
 use active::ActiveSessions;
 pub use film_session::{
     DueSession, FilmSession, FilmView, GrantPolicy, ManifestType, OpenedSession, ReportOutcome, ReportedPosition,
-    SessionEnd, SessionId, SessionOpenError, SessionVerdict, SessionsUnavailable, StopOutcome,
+    SessionEnd, SessionId, SessionOpenError, SessionVerdict, SessionsUnavailable, StopOutcome, ViewerDevice,
 };
 use memory::MemorySessions;
 use primitives::clock::Clock;
@@ -55,6 +55,8 @@ const END_MEMORY: Duration = Duration::from_secs(3600);
 const DUE_BATCH: usize = 500;
 /// Time for which sessions that one node has taken are not taken by another.
 const DUE_LEASE: Duration = Duration::from_secs(10);
+/// The same for one with a view whose end is only to be recorded, which waits for the database at the node that has it.
+const RECORD_LEASE: Duration = Duration::from_secs(120);
 
 /// Sessions of all viewers, in Redis where there is one, else in this process. Clones share them.
 #[derive(Clone)]
@@ -95,6 +97,7 @@ impl FilmSessions {
         user: &UserId,
         movie: &TrackId,
         manifest_type: ManifestType,
+        device: &ViewerDevice,
         now: UnixMillis,
     ) -> Result<OpenedSession, SessionOpenError> {
         let generation = match &self.revocations {
@@ -108,6 +111,7 @@ impl FilmSessions {
         let record = SessionRecord::new(
             (id, user.as_str(), movie.as_str()),
             (generation, manifest_type),
+            device,
             now,
             (grant.ttl, grant.max_ttl),
         );
@@ -179,13 +183,29 @@ impl FilmSessions {
         Ok(Some(view))
     }
 
-    /// Finishes a view that has ended, once its end is recorded and published.
-    pub async fn finish_view(&self, view: &FilmView) -> Result<(), SessionsUnavailable> {
+    /// Notes that the end of a view is published: what is left is to record it, by this node unless it ends before.
+    pub async fn note_published(&self, session: SessionId, view: Uuid) -> Result<(), SessionsUnavailable> {
         let now = self.clock.unix_millis();
         let times = self.look_times();
-        let finish = |record: &mut SessionRecord| (record.finish_view(view.id), record.next_look(now, times));
-        let (is_last, next) = self.change(view.session, now, finish).await?.unwrap_or((true, None));
-        if is_last { self.look_next(view.session, next).await } else { Ok(()) }
+        let note = |record: &mut SessionRecord| {
+            record.note_published(view);
+            record.next_look(now, times)
+        };
+        let next = self.change(session, now, note).await?.flatten();
+        let lease = now + RECORD_LEASE;
+        self.schedule(session, next.map_or(lease, |next| next.min(lease))).await
+    }
+
+    /// Finishes a view that has ended, once its end is published and recorded.
+    pub async fn finish_view(&self, session: SessionId, view: Uuid) -> Result<(), SessionsUnavailable> {
+        let now = self.clock.unix_millis();
+        let times = self.look_times();
+        let finish = |record: &mut SessionRecord| {
+            record.finish_view(view);
+            (record.has_unfinished_views(), record.next_look(now, times))
+        };
+        let (is_unfinished, next) = self.change(session, now, finish).await?.unwrap_or((false, None));
+        if is_unfinished { Ok(()) } else { self.look_next(session, next).await }
     }
 
     /// Has a view that has ended looked at again, unless it is finished before.
@@ -204,13 +224,14 @@ impl FilmSessions {
         movie: &TrackId,
         named: Option<SessionId>,
         reported: ReportedPosition,
+        device: &ViewerDevice,
     ) -> Result<ReportOutcome, SessionsUnavailable> {
         let now = self.clock.unix_millis();
         let Some(id) = self.find(user, movie, named, now).await? else { return Ok(ReportOutcome::default()) };
         let (grant, new) = ((self.settings.grant.ttl, self.settings.grant.max_ttl), Uuid::new_v4());
         let times = self.look_times();
         let report = |record: &mut SessionRecord| {
-            (record.report(reported, now, grant, new), record.next_look(now, times), record.is_live(now))
+            (record.report(reported, now, grant, (new, device)), record.next_look(now, times), record.is_live(now))
         };
         let Some((outcome, next, is_live)) = self.change(id, now, report).await? else {
             return Ok(ReportOutcome::default());
@@ -262,7 +283,7 @@ impl FilmSessions {
                 continue;
             };
             // One whose view has ended comes again when the lease is over, unless that is finished before.
-            if ended.is_none() {
+            if ended.is_empty() {
                 self.look_next(id, next).await?;
             }
             found.push(DueSession { id, user, ended, is_recheck_due, is_ending });

@@ -5,13 +5,15 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{FilmView, ManifestType, ReportOutcome, ReportedPosition, SessionEnd, SessionId};
+use super::{FilmView, ManifestType, ReportOutcome, ReportedPosition, SessionEnd, SessionId, ViewerDevice};
 use primitives::ids::{TrackId, UserId};
 use primitives::unix_time::UnixMillis;
 
 /// Lifetime without a sign of life, and the ceiling.
 type GrantTimes = (Duration, Duration);
 
+/// Views of a session at most that have ended and are not recorded, so that a record stays small: sixteen pauses.
+const MAX_ENDED_VIEWS: usize = 16;
 /// Time after its opening for which a session counts as used, so that one that is just being opened does not give way to
 /// those that play, whose use is noted by other nodes' clocks too.
 const OPENING_TIME: Duration = Duration::from_secs(10);
@@ -46,10 +48,14 @@ pub struct SessionRecord {
     /// True if it is not extended any more.
     is_ending: bool,
     ended: Option<SessionEnd>,
+    /// The view that has not ended.
     view: Option<ViewRecord>,
+    /// Views that have ended and are not recorded yet, the newest last.
+    #[serde(default)]
+    ended_views: Vec<ViewRecord>,
 }
 
-/// View that has not ended, or is not finished.
+/// View that has not ended, or is not recorded.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ViewRecord {
     id: Uuid,
@@ -59,13 +65,28 @@ pub struct ViewRecord {
     /// Time of the position by the player's clock; `None` where there was no report yet.
     #[serde(default)]
     position_at: Option<UnixMillis>,
-    /// True if it has ended and that is not recorded and published yet.
-    has_ended: bool,
+    #[serde(default)]
+    device: ViewerDevice,
+    /// Time of its last sign of life, once it has ended.
+    #[serde(default)]
+    ended_at: Option<UnixMillis>,
+    /// True if its end is published.
+    #[serde(default)]
+    is_published: bool,
 }
 
 impl ViewRecord {
-    fn new(id: Uuid, now: UnixMillis) -> Self {
-        Self { id, started_at: now, reported_at: None, position: 0, position_at: None, has_ended: false }
+    fn new(id: Uuid, now: UnixMillis, device: &ViewerDevice) -> Self {
+        Self {
+            id,
+            started_at: now,
+            reported_at: None,
+            position: 0,
+            position_at: None,
+            device: device.clone(),
+            ended_at: None,
+            is_published: false,
+        }
     }
 
     /// Notes a sign of life; returns false if its position is older than the one that is known, which stays.
@@ -84,10 +105,11 @@ impl SessionRecord {
     pub fn new(
         (id, user, movie): (SessionId, &str, &str),
         (generation, manifest): (u32, ManifestType),
+        device: &ViewerDevice,
         now: UnixMillis,
         grant: GrantTimes,
     ) -> Self {
-        let view = ViewRecord::new(Uuid::from_bytes(id.0), now);
+        let view = ViewRecord::new(Uuid::from_bytes(id.0), now, device);
         Self {
             id,
             user: user.into(),
@@ -101,6 +123,7 @@ impl SessionRecord {
             is_ending: false,
             ended: None,
             view: Some(view),
+            ended_views: Vec::new(),
         }
     }
 
@@ -168,18 +191,14 @@ impl SessionRecord {
         reported: ReportedPosition,
         now: UnixMillis,
         grant: GrantTimes,
-        new: Uuid,
+        (new, device): (Uuid, &ViewerDevice),
     ) -> ReportOutcome {
         if !self.is_live(now) {
             return ReportOutcome::default();
         }
         self.extend(now, grant);
-        // A view that has ended is being finished by whoever has ended it.
-        let is_new = self.view.as_ref().is_none_or(|view| view.has_ended);
-        let view = match &mut self.view {
-            Some(view) if !is_new => view,
-            view => view.insert(ViewRecord::new(new, now)),
-        };
+        let is_new = self.view.is_none();
+        let view = self.view.get_or_insert_with(|| ViewRecord::new(new, now, device));
         let is_outdated = !view.note(reported, now);
         ReportOutcome { begun: if is_new { self.view() } else { None }, is_outdated }
     }
@@ -187,7 +206,7 @@ impl SessionRecord {
     /// Ends the session with a last report; returns the view that ends with it.
     pub fn stop(&mut self, reported: ReportedPosition, now: UnixMillis) -> Option<FilmView> {
         let is_live = self.is_live(now);
-        if let Some(view) = self.view.as_mut().filter(|view| is_live && !view.has_ended) {
+        if let Some(view) = self.view.as_mut().filter(|_| is_live) {
             view.note(reported, now);
         }
         self.close(SessionEnd::Stopped)
@@ -201,25 +220,31 @@ impl SessionRecord {
         self.end_view()
     }
 
-    /// Ends the view if there was no report for its time of silence, or if the session has ended or expired; returns it, and also one
-    /// that has ended before and was not finished.
-    pub fn end_silent_view(&mut self, now: UnixMillis, times: LookTimes) -> Option<FilmView> {
-        let view = self.view()?;
-        let has_ended = self.view.as_ref().is_some_and(|view| view.has_ended);
-        let is_over = view.last_seen_at + self.silence(times) <= now || !self.is_live(now);
-        if is_over {
+    /// Ends the view if there was no report for its time of silence, or if the session has ended or expired. Returns those that
+    /// have ended and are not recorded yet.
+    pub fn end_silent_view(&mut self, now: UnixMillis, times: LookTimes) -> Vec<FilmView> {
+        let silence = self.silence(times);
+        if self.view().is_some_and(|view| view.last_seen_at + silence <= now || !self.is_live(now)) {
             self.end_view();
         }
-        (is_over || has_ended).then_some(view)
+        self.ended_views.iter().filter_map(|view| self.shown(view)).collect()
     }
 
-    /// Removes the view with that id, which has ended; false if there is another one by now.
-    pub fn finish_view(&mut self, id: Uuid) -> bool {
-        let is_it = self.view.as_ref().is_none_or(|view| view.id == id);
-        if is_it {
-            self.view = None;
+    /// Notes that the end of the view with that id is published.
+    pub fn note_published(&mut self, id: Uuid) {
+        if let Some(view) = self.ended_views.iter_mut().find(|view| view.id == id) {
+            view.is_published = true;
         }
-        is_it
+    }
+
+    /// Removes the view with that id, which has ended and is recorded.
+    pub fn finish_view(&mut self, id: Uuid) {
+        self.ended_views.retain(|view| view.id != id);
+    }
+
+    /// Returns true if views have ended that are not recorded yet.
+    pub fn has_unfinished_views(&self) -> bool {
+        !self.ended_views.is_empty()
     }
 
     /// Returns true once in the interval while it lives: the subscription is to be checked.
@@ -259,28 +284,36 @@ impl SessionRecord {
         self.is_ending = is_ending;
     }
 
-    /// Returns the view that has not ended, or is not finished.
+    /// Returns the view that has not ended.
     pub fn view(&self) -> Option<FilmView> {
-        let ViewRecord { id, started_at, reported_at, position, .. } = self.view.clone()?;
+        self.shown(self.view.as_ref()?)
+    }
+
+    fn shown(&self, view: &ViewRecord) -> Option<FilmView> {
         Some(FilmView {
-            id,
+            id: view.id,
             session: self.id,
             user: UserId::parse(self.user.clone())?,
             movie: TrackId::parse(self.movie.clone())?,
-            started_at,
+            started_at: view.started_at,
             // A player that cannot report, such as one in a television, is seen by what it fetches.
-            last_seen_at: reported_at.unwrap_or(self.seen_at.max(started_at)),
-            position,
+            last_seen_at: view.ended_at.or(view.reported_at).unwrap_or(self.seen_at.max(view.started_at)),
+            position: view.position,
+            device: view.device.clone(),
+            is_published: view.is_published,
         })
     }
 
-    /// Ends the view; returns it unless it had ended before.
+    /// Ends the view; returns it, if there was one.
     fn end_view(&mut self) -> Option<FilmView> {
-        let ended = self.view().filter(|_| self.view.as_ref().is_some_and(|view| !view.has_ended));
-        if let Some(view) = &mut self.view {
-            view.has_ended = true;
+        let shown = self.view()?;
+        let ended = ViewRecord { ended_at: Some(shown.last_seen_at), ..self.view.take()? };
+        // Whoever looks away for so long that they are as many has nothing to record them in: the oldest are given up.
+        if self.ended_views.len() == MAX_ENDED_VIEWS {
+            self.ended_views.remove(0);
         }
-        ended
+        self.ended_views.push(ended);
+        Some(shown)
     }
 
     fn extend(&mut self, now: UnixMillis, (ttl, max_ttl): GrantTimes) {

@@ -37,13 +37,25 @@ fn film(name: &str) -> TrackId {
 }
 
 async fn open(sessions: &FilmSessions, clock: &Clock, movie: &str) -> OpenedSession {
-    let opened = sessions.open(&alice(), &film(movie), ManifestType::Hls, clock.unix_millis()).await;
+    let opened =
+        sessions.open(&alice(), &film(movie), ManifestType::Hls, &ViewerDevice::default(), clock.unix_millis()).await;
     opened.expect("memory takes it")
 }
 
 /// A report of now.
 fn at(clock: &Clock, position: i64) -> ReportedPosition {
     ReportedPosition { position, at: clock.unix_millis() }
+}
+
+/// Alice's player reports from another device than that of the start.
+async fn report(
+    sessions: &FilmSessions,
+    movie: &str,
+    named: Option<SessionId>,
+    reported: ReportedPosition,
+) -> ReportOutcome {
+    let device = ViewerDevice::new(Some("television"), None);
+    sessions.report(&alice(), &film(movie), named, reported, &device).await.expect("memory takes it")
 }
 
 async fn judge(sessions: &FilmSessions, id: SessionId) -> SessionVerdict {
@@ -91,7 +103,7 @@ async fn reports_extend_a_session_as_segments_do() {
     let (sessions, clock) = sessions(5);
     let id = open(&sessions, &clock, "dune").await.session.id;
     clock.advance(59 * MINUTE);
-    sessions.report(&alice(), &film("dune"), None, at(&clock, 5000)).await.expect("memory takes it");
+    report(&sessions, "dune", None, at(&clock, 5000)).await;
     clock.advance(59 * MINUTE);
     assert_eq!(judge(&sessions, id).await, live());
 }
@@ -126,7 +138,7 @@ async fn a_view_ends_after_three_missed_reports_at_the_last_one_and_the_next_rep
     let (sessions, clock) = sessions(5);
     let opened = open(&sessions, &clock, "dune").await;
     clock.advance(Duration::from_secs(10));
-    let noted = sessions.report(&alice(), &film("dune"), None, at(&clock, 10_000)).await.expect("memory takes it");
+    let noted = report(&sessions, "dune", None, at(&clock, 10_000)).await;
     assert_eq!(noted, ReportOutcome::default());
     let reported = clock.unix_millis();
     clock.advance(Duration::from_secs(29));
@@ -137,7 +149,7 @@ async fn a_view_ends_after_three_missed_reports_at_the_last_one_and_the_next_rep
     assert_eq!((ended[0].id, ended[0].last_seen_at, ended[0].position), (opened.view.id, reported, 10_000));
     // The film was paused: it plays on with the same grant.
     assert_eq!(judge(&sessions, opened.session.id).await, live());
-    let again = sessions.report(&alice(), &film("dune"), None, at(&clock, 12_000)).await.expect("memory takes it");
+    let again = report(&sessions, "dune", None, at(&clock, 12_000)).await;
     let again = again.begun.expect("another view begins");
     assert_ne!(again.id, opened.view.id);
     clock.advance(Duration::from_secs(31));
@@ -149,18 +161,16 @@ async fn a_report_that_was_overtaken_is_a_sign_of_life_and_no_position() {
     let (sessions, clock) = sessions(5);
     open(&sessions, &clock, "dune").await;
     clock.advance(Duration::from_secs(10));
-    let report = async |position, at| {
-        let reported = ReportedPosition { position, at };
-        sessions.report(&alice(), &film("dune"), None, reported).await.expect("memory takes it").is_outdated
-    };
+    let is_outdated =
+        async |position, at| report(&sessions, "dune", None, ReportedPosition { position, at }).await.is_outdated;
     let now = clock.unix_millis();
     let before = |seconds: i64| UnixMillis::new(now.as_millis() - seconds * 1000);
-    assert!(!report(500_000, before(5)).await);
+    assert!(!is_outdated(500_000, before(5)).await);
     clock.advance(Duration::from_secs(10));
-    assert!(report(100_000, before(9)).await, "it is older");
+    assert!(is_outdated(100_000, before(9)).await, "it is older");
     // Of the same time the one that comes later counts, as where no player says its time.
-    assert!(!report(510_000, before(5)).await);
-    assert!(report(100_000, before(6)).await);
+    assert!(!is_outdated(510_000, before(5)).await);
+    assert!(is_outdated(100_000, before(6)).await);
     let last = clock.unix_millis();
     clock.advance(Duration::from_secs(29));
     assert!(take(&sessions).await.is_empty(), "the late ones were signs of life");
@@ -171,16 +181,16 @@ async fn a_report_that_was_overtaken_is_a_sign_of_life_and_no_position() {
     open(&sessions, &clock, "heat").await;
     let late = at(&clock, 1000);
     clock.advance(Duration::from_secs(1));
-    sessions.report(&alice(), &film("heat"), None, at(&clock, 2000)).await.expect("memory takes it");
+    report(&sessions, "heat", None, at(&clock, 2000)).await;
     let stopped = sessions.stop(&alice(), &film("heat"), None, late).await;
     assert!(matches!(stopped, Ok(StopOutcome::Ended(FilmView { position: 2000, .. }))), "{stopped:?}");
 }
 
 async fn take(sessions: &FilmSessions) -> Vec<FilmView> {
     let due = sessions.take_due().await.expect("memory answers");
-    let ended: Vec<FilmView> = due.into_iter().filter_map(|due| due.ended).collect();
+    let ended: Vec<FilmView> = due.into_iter().flat_map(|due| due.ended).collect();
     for view in &ended {
-        sessions.finish_view(view).await.expect("memory takes it");
+        sessions.finish_view(view.session, view.id).await.expect("memory takes it");
     }
     ended
 }
@@ -208,6 +218,38 @@ async fn a_view_that_has_ended_comes_again_until_it_is_finished_whatever_ended_i
 }
 
 #[tokio::test]
+async fn a_view_that_waits_to_be_recorded_holds_up_no_other_and_comes_again_with_all_that_is_recorded() {
+    let (sessions, clock) = sessions(5);
+    let device = ViewerDevice::new(Some("browser"), Some([10, 0, 0, 1].into()));
+    let opened =
+        sessions.open(&alice(), &film("dune"), ManifestType::Hls, &device, clock.unix_millis()).await.expect("memory");
+    report(&sessions, "dune", None, at(&clock, 5000)).await;
+    let last = clock.unix_millis();
+    clock.advance(Duration::from_secs(30));
+    let due = async || sessions.take_due().await.expect("memory answers");
+    let first = due().await.remove(0).ended.remove(0);
+    let expected = FilmView { last_seen_at: last, position: 5000, ..opened.view };
+    assert_eq!((&first, &first.device), (&expected, &device));
+    sessions.note_published(first.session, first.id).await.expect("memory takes it");
+    // The film plays on, by another device, and that view ends in its time too.
+    let second = report(&sessions, "dune", None, at(&clock, 6000)).await.begun.expect("another view begins");
+    assert_eq!(second.device, ViewerDevice::new(Some("television"), None));
+    clock.advance(Duration::from_secs(30));
+    let ended = due().await.remove(0).ended;
+    assert_eq!(ended, [FilmView { is_published: true, ..first.clone() }, second.clone()]);
+    sessions.note_published(second.session, second.id).await.expect("memory takes it");
+    sessions.finish_view(first.session, first.id).await.expect("memory takes it");
+    // Its node has ended meanwhile: another one records it.
+    assert!(due().await.is_empty());
+    clock.advance(RECORD_LEASE);
+    let again = due().await.remove(0).ended;
+    assert_eq!(again, [FilmView { is_published: true, ..second.clone() }]);
+    sessions.finish_view(second.session, second.id).await.expect("memory takes it");
+    clock.advance(RECORD_LEASE);
+    assert!(take(&sessions).await.is_empty());
+}
+
+#[tokio::test]
 async fn a_player_that_cannot_report_is_seen_by_what_it_fetches() {
     let (sessions, clock) = sessions(5);
     let id = open(&sessions, &clock, "dune").await.session.id;
@@ -231,7 +273,7 @@ async fn a_stop_ends_the_session_and_another_has_nothing_to_end() {
     };
     let StopOutcome::Ended(view) = stop("dune").await else { panic!("the view had not ended") };
     assert_eq!((view.position, view.last_seen_at), (60_000, clock.unix_millis()));
-    sessions.finish_view(&view).await.expect("memory takes it");
+    sessions.finish_view(view.session, view.id).await.expect("memory takes it");
     assert_eq!(stop("dune").await, StopOutcome::HadEnded);
     assert_eq!(stop("alien").await, StopOutcome::Unknown);
     assert_eq!(judge(&sessions, id).await, SessionVerdict::Ended(SessionEnd::Stopped));
@@ -328,7 +370,7 @@ async fn a_report_is_noted_in_the_session_that_it_names() {
     let first = open(&sessions, &clock, "dune").await.session.id;
     let second = open(&sessions, &clock, "dune").await.session.id;
     clock.advance(59 * MINUTE);
-    sessions.report(&alice(), &film("dune"), Some(first), at(&clock, 5000)).await.expect("memory takes it");
+    report(&sessions, "dune", Some(first), at(&clock, 5000)).await;
     clock.advance(59 * MINUTE);
     assert_eq!(judge(&sessions, first).await, live());
     assert_eq!(judge(&sessions, second).await, SessionVerdict::Ended(SessionEnd::Expired));
@@ -339,7 +381,7 @@ async fn the_subscription_of_a_player_that_has_fallen_silent_is_checked_too() {
     let (sessions, clock) = sessions(5);
     let id = open(&sessions, &clock, "dune").await.session.id;
     clock.advance(Duration::from_secs(10));
-    sessions.report(&alice(), &film("dune"), None, at(&clock, 5000)).await.expect("memory takes it");
+    report(&sessions, "dune", None, at(&clock, 5000)).await;
     let mut checks = 0;
     // From now on nothing but segments.
     for _ in 0..16 * 6 {
@@ -347,8 +389,8 @@ async fn the_subscription_of_a_player_that_has_fallen_silent_is_checked_too() {
         assert_eq!(judge(&sessions, id).await, live());
         for due in sessions.take_due().await.expect("memory answers") {
             checks += u32::from(due.is_recheck_due);
-            if let Some(view) = due.ended {
-                sessions.finish_view(&view).await.expect("memory takes it");
+            for view in due.ended {
+                sessions.finish_view(view.session, view.id).await.expect("memory takes it");
             }
         }
     }

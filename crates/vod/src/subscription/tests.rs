@@ -25,6 +25,7 @@ async fn a_yes_counts_for_five_minutes_a_no_for_fifteen_seconds_and_the_last_yes
     let server = ScriptedServer::start(move |_, _| current.lock().clone()).await;
     let clock = Clock::manual(SystemTime::UNIX_EPOCH + seconds(1_800_000_000));
     let url = SubscriptionUrlTemplate::parse(&format!("{}u/{{user_id}}", server.url())).expect("a template");
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let client = reqwest::Client::builder().no_proxy().build().expect("a client");
     let metrics = VodMetrics::register(&Registry::new()).expect("new names");
     let service = SubscriptionService::new(SubscriptionSettings::new(url), client, None, clock.clone(), metrics);
