@@ -14,7 +14,8 @@ elements() {
 elements admin crates/admin-page/src/page/admin.html
 elements films crates/vod/src/page/watch.html
 elements share crates/share/src/transport/pages/listen.html crates/share/src/transport/pages/host.html
+elements docs crates/server-kit/src/api/docs_page/docs.html
 elements player crates/player-page/src/page/player.html
-for name in admin films share player; do
+for name in admin docs films share player; do
     "$FOLDER/node_modules/.bin/tsc" -p "scripts/pages/$name.json"
 done

@@ -7,6 +7,7 @@ use futures::future::BoxFuture;
 use http::request::Parts;
 use utoipa_axum::router::OpenApiRouter;
 
+use super::events::EventServices;
 use super::modules::ModuleDependencies;
 use super::stores::store_client;
 use super::streamed_tracks::StreamedTracks;
@@ -25,6 +26,7 @@ pub fn start(
     all: &Settings,
     dependencies: &ModuleDependencies<'_>,
     runtime: &Arc<ArcSwap<Runtime>>,
+    events: Option<&EventServices>,
 ) -> Result<Vec<OpenApiRouter>, StartError> {
     let ModuleDependencies { storage, clock, services, metrics, limiters, .. } = dependencies;
     // The settings name both where there are lyrics.
@@ -34,6 +36,7 @@ pub fn start(
         database: database.clone(),
         tracks: Arc::new(StreamedTracks(Arc::clone(runtime))),
         client: http_client()?,
+        events: events.map(|events| events.events.clone()),
         store_client: store_client().user_agent("tidegate").build()?,
         clock: (*clock).clone(),
     };

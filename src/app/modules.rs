@@ -116,7 +116,7 @@ pub fn start(
     modules.extend(settings.player.as_ref().map(player_page::page_routes));
     let (players, player_routes) = players::start(settings, dependencies, events)?;
     modules.extend(player_routes);
-    modules.extend(lyrics::start(settings, dependencies, runtime)?);
+    modules.extend(lyrics::start(settings, dependencies, runtime, events)?);
     #[cfg(feature = "share")]
     let relay = super::share::open(settings, dependencies)?;
     #[cfg(feature = "share")]

@@ -63,10 +63,10 @@ impl ProgramOutput for RelayPrograms {
         &'a self,
         session: &'a str,
         ttl: Duration,
-        ProgramListener { user, token_life }: ProgramListener<'a>,
+        ProgramListener { user, token_until }: ProgramListener<'a>,
     ) -> BoxFuture<'a, Result<Option<String>, ProgramUnavailable>> {
         Box::pin(async move {
-            let issued = self.0.issue_program_ticket(session, ttl, (user, token_life)).await;
+            let issued = self.0.issue_program_ticket(session, ttl, (user, token_until)).await;
             issued.map_err(|refused| ProgramUnavailable(refused.to_string()))
         })
     }

@@ -10,6 +10,7 @@ use crate::support::tools::TempFolder;
 use crate::support::{Gate, config};
 
 const PAGE: &str = "https://app.example";
+const AXE: &str = include_str!("watch/vendor/axe.min.js");
 
 /// The API open to pages of one origin.
 fn open_to_a_page() -> Value {
@@ -258,6 +259,52 @@ async fn the_modules_have_what_no_route_takes() {
         );
     }
     client.get("/docs/", &[]).await.is(200);
+}
+
+/// Finds what of the page has not the colours of all pages, and texts that are hard to read (axe).
+const COLOURS: &str = r##"
+    const shown = selector => until(selector, () => document.querySelector(selector));
+    const operation = await shown("#operations-operations-health");
+    if (!operation.matches(".is-open")) (await shown("#operations-operations-health .opblock-summary-control")).click();
+    if (!document.querySelector(".execute")) (await shown(".try-out__btn")).click();
+    await shown(".execute");
+    // Colours change within a moment.
+    await until("calm", () => document.getAnimations().length === 0);
+    const token = name => {
+      const probe = document.body.appendChild(document.createElement("i"));
+      probe.style.color = `var(${name})`;
+      const colour = getComputedStyle(probe).color;
+      probe.remove();
+      return colour;
+    };
+    const is = (selector, property, name) =>
+      getComputedStyle(document.querySelector(selector))[property] === token(name) ? [] : [`${selector}: ${property} is not ${name}`];
+    const wrong = [
+      ...is("body", "backgroundColor", "--surface"), ...is("#operations-operations-health", "backgroundColor", "--raised"),
+      ...is(".execute", "backgroundColor", "--accent"), ...is(".info .title", "color", "--text"), ...is(".info a", "color", "--accent"),
+    ];
+    const { violations } = await axe.run(document, { runOnly: { type: "rule", values: ["color-contrast"] } });
+    const faint = violations.flatMap(({ nodes }) => nodes.map(({ html, failureSummary }) => `${html} ${failureSummary}`));
+    return { wrong, faint, surface: token("--surface"), isDark: document.documentElement.matches(".dark-mode") };
+"##;
+
+#[tokio::test]
+async fn the_page_of_the_api_has_the_colours_of_all_pages_light_and_dark() {
+    let gate = Gate::start(&config::objects("http://127.0.0.1:1", "audio")).await;
+    let Some(browser) = Chromium::start().await else { return };
+    browser.open(&format!("{}/docs/", gate.url())).await;
+    let mut surfaces = Vec::new();
+    for scheme in ["dark", "light"] {
+        let features = json!([{ "name": "prefers-color-scheme", "value": scheme }]);
+        // While the page is open, too.
+        browser.command("Emulation.setEmulatedMedia", json!({ "features": features })).await;
+        let seen = browser.run(&format!("if (!window.axe) {{ {AXE} }} {COLOURS}")).await;
+        assert_eq!((&seen["wrong"], &seen["faint"]), (&json!([]), &json!([])), "{scheme}: {seen:#}");
+        assert_eq!(seen["isDark"], scheme == "dark");
+        surfaces.push(seen["surface"].clone());
+    }
+    assert_ne!(surfaces[0], surfaces[1]);
+    browser.close().await;
 }
 
 #[tokio::test]

@@ -22,7 +22,7 @@ use primitives::unix_time::UnixMillis;
 use server_kit::api::error::Error as ApiError;
 use server_kit::api::extractors::{Json, Path, Query};
 use server_kit::api::pagination::{Page, PageLimits, PageQuery, decode_cursor};
-use server_kit::api::user::{TokenLife, User};
+use server_kit::api::user::{TokenUntil, User};
 
 /// Largest request body, in bytes.
 const MAX_BODY_BYTES: usize = 4096;
@@ -138,11 +138,11 @@ async fn delete_item(
 async fn events(
     State(channels): State<ChannelService>,
     user: User,
-    TokenLife(token_life): TokenLife,
+    TokenUntil(token_until): TokenUntil,
     Path(channel): Path<String>,
 ) -> Result<Response, ApiError> {
     let channel = channels.channel(&channel)?;
-    Ok(stream::respond(channels, channel, user, token_life).await?)
+    Ok(stream::respond(channels, channel, user, token_until).await?)
 }
 
 /// List the channels, and what is heard on each.
@@ -200,11 +200,11 @@ async fn history(
 async fn listen(
     State(channels): State<ChannelService>,
     user: User,
-    TokenLife(token_life): TokenLife,
+    TokenUntil(token_until): TokenUntil,
     Path(channel): Path<String>,
 ) -> Result<Json<ListenResponse>, ApiError> {
     let channel = channels.channel(&channel)?;
-    let (session, ticket) = channels.listen(&channel, ProgramListener { user: user.id(), token_life }).await?;
+    let (session, ticket) = channels.listen(&channel, ProgramListener { user: user.id(), token_until }).await?;
     Ok(Json(ListenResponse::new(session, ticket, TICKET_TTL)))
 }
 

@@ -313,9 +313,14 @@ impl ChannelService {
         self.0.revocations.as_deref()
     }
 
+    /// Returns the clock.
+    pub(crate) fn clock(&self) -> &Clock {
+        &self.0.clock
+    }
+
     /// Returns the right of what a user's token opens now.
-    pub(crate) async fn begin_right(&self, user: &UserId, token_life: Duration) -> Result<TokenRight, Error> {
-        TokenRight::begin(self.revocations(), user, token_life).await.ok_or(Error::ListeningUnavailable)
+    pub(crate) async fn begin_right(&self, user: &UserId, token_until: UnixMillis) -> Result<TokenRight, Error> {
+        TokenRight::begin(self.revocations(), user, token_until).await.ok_or(Error::ListeningUnavailable)
     }
 
     /// Resolves when streams must end.

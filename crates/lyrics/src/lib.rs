@@ -4,6 +4,7 @@
 //! what a [`TrackResolver`] says of them, and nothing of the catalog or the proxy: who may stream a track may read its lyrics.
 
 mod bodies;
+mod edit_events;
 mod metrics;
 mod recent_failures;
 mod routes;

@@ -124,7 +124,7 @@ async fn unset(
     PathTrackId(id): PathTrackId,
 ) -> Result<StatusCode, ApiError> {
     let track = own_track(&lyrics, &user, &head, &id).await?;
-    lyrics.unset(&track).await?;
+    lyrics.unset(&track, user.id()).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

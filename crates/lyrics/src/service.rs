@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
+use crate::edit_events::EditReporter;
 use crate::metrics::{LyricsMetrics, RequestOutcome};
 use crate::recent_failures::RecentFailures;
 use crate::settings::Settings;
@@ -19,6 +20,7 @@ use crate::store::{CacheCounts, CacheKey, CacheKind, CacheRow, LyricsStore};
 use crate::track_lyrics::TrackLyrics;
 use crate::track_question::CollectedLyrics;
 use crate::{Error, LyricsTrack, TrackResolver};
+use events::EventPublisher;
 use primitives::blocking_calls::BlockingCalls;
 use primitives::clock::Clock;
 use primitives::ids::UserId;
@@ -55,6 +57,8 @@ pub struct LyricsServiceParts {
     pub tracks: Arc<dyn TrackResolver>,
     /// Asks stores and services; it must follow no redirects.
     pub client: reqwest::Client,
+    /// Publisher of events, where there are any.
+    pub events: Option<EventPublisher>,
     /// Client for object stores: never by a proxy, since a signed URL is a credential.
     pub store_client: reqwest::Client,
     /// The time.
@@ -81,6 +85,7 @@ pub(crate) struct LyricsState {
     shares: UserShares,
     pub(crate) failures: RecentFailures,
     pub(crate) metrics: LyricsMetrics,
+    reporter: Option<EditReporter>,
     pub(crate) clock: Clock,
 }
 
@@ -112,7 +117,9 @@ impl LyricsService {
         services: &BackgroundTasks,
         registry: &Registry,
     ) -> Result<Self, prometheus::Error> {
-        let LyricsServiceParts { settings, database, tracks, client, store_client, clock } = parts;
+        let LyricsServiceParts { settings, database, tracks, client, events, store_client, clock } = parts;
+        let topic = settings.events_topic.clone();
+        let reporter = events.zip(topic).map(|(events, topic)| EditReporter::new(events, topic, clock.clone()));
         let parser = Arc::new(BlockingCalls::new(STORE_TIMEOUT));
         let remote = |source, service: &Option<_>| {
             let (client, parser, clock) = (client.clone(), Arc::clone(&parser), clock.clone());
@@ -132,6 +139,7 @@ impl LyricsService {
             failures: RecentFailures::new(RETRY_TIME),
             parser,
             metrics: LyricsMetrics::register(registry)?,
+            reporter,
             settings,
             clock: clock.clone(),
         };
@@ -189,13 +197,20 @@ impl LyricsService {
         let body = serde_json::to_string(&lyrics).map_err(|_| Error::Unavailable)?;
         self.0.store.put_edit((&track.subject(), track.created_at), &body, user, now).await?;
         self.0.metrics.edits.inc();
+        if let Some(reporter) = &self.0.reporter {
+            reporter.report(track, user, Some(&lyrics)).await;
+        }
         let (lyrics, outcome) = (Some(Arc::new(lyrics)), RequestOutcome::Edited);
         Ok(TrackAnswer { lyrics, cached_at: now, expires_at: None, is_stale: false, outcome })
     }
 
     /// Drops what was set for a track.
-    pub async fn unset(&self, track: &LyricsTrack) -> Result<(), Error> {
-        self.0.store.drop_edit(&track.subject()).await
+    pub async fn unset(&self, track: &LyricsTrack, user: &UserId) -> Result<(), Error> {
+        let was_set = self.0.store.drop_edit(&track.subject()).await?;
+        if let Some(reporter) = self.0.reporter.as_ref().filter(|_| was_set) {
+            reporter.report(track, user, None).await;
+        }
+        Ok(())
     }
 
     /// Returns the numbers of rows.

@@ -1,5 +1,6 @@
 //! Settings of lyrics.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use url::Url;
@@ -25,6 +26,8 @@ pub struct Settings {
     pub lrclib: Option<ServiceSettings>,
     /// Genius.
     pub genius: Option<ServiceSettings>,
+    /// Topic of events of edits, where there are any.
+    pub events_topic: Option<Arc<str>>,
 }
 
 /// A service outside.
@@ -49,6 +52,7 @@ impl Default for Settings {
             max_bytes: 256 << 20,
             lrclib: None,
             genius: None,
+            events_topic: None,
         }
     }
 }

@@ -206,10 +206,13 @@ impl LyricsStore {
         self.run(QUERY_TIMEOUT, write).await
     }
 
-    /// Drops the lyrics that were set for a track.
-    pub async fn drop_edit(&self, subject: &str) -> Result<(), Error> {
-        let write =
-            async { on!(&self.database, pool => sqlx::query(DROP_EDIT).bind(subject).execute(pool).await.map(drop)) };
+    /// Drops the lyrics that were set for a track; returns true where there were some.
+    pub async fn drop_edit(&self, subject: &str) -> Result<bool, Error> {
+        let write = async {
+            on!(&self.database, pool => {
+                sqlx::query(DROP_EDIT).bind(subject).execute(pool).await.map(|done| done.rows_affected() > 0)
+            })
+        };
         self.run(QUERY_TIMEOUT, write).await
     }
 
@@ -298,7 +301,7 @@ mod tests {
         store.put_edit(("t", Some(at(1))), "{}", &user, at(2)).await.expect("stored");
         assert_eq!(store.edit("t", Some(at(1))).await, Ok(Some(("{}".to_owned(), at(2)))));
         assert_eq!(store.edit("t", Some(at(9))).await, Ok(None), "another track with the id");
-        store.drop_edit("t").await.expect("dropped");
+        assert_eq!((store.drop_edit("t").await, store.drop_edit("t").await), (Ok(true), Ok(false)));
         assert_eq!(store.edit("t", Some(at(1))).await, Ok(None));
     }
 }

@@ -120,7 +120,7 @@ impl Stage {
         let client = reqwest::Client::builder().no_proxy().build().expect("a client");
         let clock = Clock::manual(SystemTime::UNIX_EPOCH);
         let (tracks, store_client) = (Arc::new(NoTracks), client.clone());
-        let parts = LyricsServiceParts { settings, database, tracks, client, store_client, clock };
+        let parts = LyricsServiceParts { settings, database, tracks, client, events: None, store_client, clock };
         let lyrics = LyricsService::start(parts, &BackgroundTasks::default(), &Registry::new());
         let key = || SecretSource { value: Default::default(), file: None };
         let store = StoreSettings {
@@ -250,7 +250,7 @@ async fn what_is_kept_without_a_catalogue_is_the_objects_and_not_the_ids() {
     stage.lyrics.set(&one, lyrics, &user_id("a")).await.expect("kept");
     assert_eq!(stage.get(&one, "a").await, Ok(Some("Set".to_owned())));
     assert_eq!(stage.get(&other, "b").await, Ok(None));
-    stage.lyrics.unset(&other).await.expect("dropped");
+    stage.lyrics.unset(&other, &user_id("a")).await.expect("dropped");
     assert_eq!(stage.get(&one, "a").await, Ok(Some("Set".to_owned())), "the other one's had none");
     let subjects: HashSet<_> = [&one, &other, &stage.track("song")].map(LyricsTrack::subject).into_iter().collect();
     assert_eq!(subjects.len(), 3);

@@ -1,7 +1,5 @@
 //! Bodies and queries of requests, and the views of answers.
 
-use std::time::Duration;
-
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
@@ -127,8 +125,8 @@ pub struct PlayResponse {
 pub struct StationCaller<'a> {
     /// The user.
     pub user: &'a UserId,
-    /// Time for which what is opened may go on: that of the user's token, where there is one.
-    pub token_life: Duration,
+    /// Time at which what is opened ends: that of the user's token, where there is one.
+    pub token_until: UnixMillis,
     /// True where the station's address is shown.
     pub is_admin: bool,
 }
@@ -143,7 +141,7 @@ impl PlayResponse {
     ) -> Result<Self, Error> {
         radio.play(&station).await?;
         let id = station.id;
-        let (ticket, until) = radio.issue_ticket(id, caller.user, caller.token_life).await?;
+        let (ticket, until) = radio.issue_ticket(id, caller.user, caller.token_until).await?;
         let url = |what: &str| format!("/api/v1/radio/{id}/{what}?ticket={ticket}");
         let until = i64::try_from(until).unwrap_or(i64::MAX / 1000).saturating_mul(1000);
         Ok(Self {

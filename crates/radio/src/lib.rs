@@ -6,6 +6,7 @@
 
 mod bodies;
 mod directory;
+mod directory_mirrors;
 mod listening_events;
 mod live_stream;
 mod metrics;
@@ -13,6 +14,7 @@ mod now_stream;
 mod relay;
 mod routes;
 mod service;
+mod service_lookup;
 pub mod settings;
 mod source;
 mod station;

@@ -22,7 +22,7 @@ use super::{Error, live_stream, now_stream};
 use server_kit::api::error::Error as ApiError;
 use server_kit::api::extractors::{Json, Path, Query};
 use server_kit::api::pagination::{Page, PageLimits, decode_cursor};
-use server_kit::api::user::{AdminUser, TokenLife, User};
+use server_kit::api::user::{AdminUser, TokenUntil, User};
 
 /// Largest request body, in bytes.
 const MAX_BODY_BYTES: usize = 8192;
@@ -158,7 +158,7 @@ async fn get_station(
 async fn play(
     State(radio): State<RadioService>,
     user: User,
-    TokenLife(token_life): TokenLife,
+    TokenUntil(token_until): TokenUntil,
     Json(body): Json<PlayRequest>,
 ) -> Result<Json<PlayResponse>, ApiError> {
     // A connection to a station is counted as a listener while it is waited for.
@@ -168,7 +168,7 @@ async fn play(
         false => None,
     };
     let (station, channel) = body.station(&radio).await?;
-    let caller = StationCaller { user: user.id(), token_life, is_admin: user.is_admin() };
+    let caller = StationCaller { user: user.id(), token_until, is_admin: user.is_admin() };
     let begun = PlayResponse::begin(&radio, &caller, station, channel).await?;
     if let Some(players) = players
         && !players(user.id().clone(), begun.clone()).await
@@ -293,8 +293,8 @@ impl FromRequestParts<RadioService> for StreamVisitor {
         let Query(TicketQuery { ticket }) = Query::from_request_parts(parts, radio).await?;
         let Some(ticket) = ticket else {
             let user = User::from_request_parts(parts, radio).await?;
-            let TokenLife(life) = TokenLife::from_request_parts(parts, radio).await?;
-            return Ok(Self(radio.visit(user.id(), life).await?));
+            let TokenUntil(until) = TokenUntil::from_request_parts(parts, radio).await?;
+            return Ok(Self(radio.visit(user.id(), until).await?));
         };
         let Path(id) = Path::<Uuid>::from_request_parts(parts, radio).await?;
         let refused = || ApiError::unauthorized("the ticket is none of this station, or its time is over");

@@ -99,7 +99,7 @@ impl RadioService {
         let client = StationClient::new(AddressPolicy::new(settings.allowed_networks.clone()));
         Ok(Self(Arc::new(ServiceState {
             store: StationStore::new(database),
-            directory: settings.directory.clone().map(|base| Arc::new(StationDirectory::new(base, client.clone()))),
+            directory: settings.directory.clone().map(|it| Arc::new(StationDirectory::new(it, client.clone()))),
             client,
             tickets: TicketIssuer::new(ticket_keys, settings.ticket_ttl, clock.clone()),
             revocations,
@@ -158,7 +158,7 @@ impl RadioService {
         let _permit = self.admit(user)?;
         let station = self.station(id).await?;
         // No token asks for it: it goes on for as long as a stream may.
-        let caller = StationCaller { user, token_life: MAX_RIGHT_TIME, is_admin: false };
+        let caller = StationCaller { user, token_until: self.now() + MAX_RIGHT_TIME, is_admin: false };
         PlayResponse::begin(self, &caller, station, channel.to_owned()).await
     }
 
@@ -251,31 +251,31 @@ impl RadioService {
     }
 
     /// Returns a ticket for a station's streams, and the Unix second until which it opens them; it is issued for a token that
-    /// is good for `token_life`.
+    /// ends at `token_until`.
     pub async fn issue_ticket(
         &self,
         station: Uuid,
         user: &UserId,
-        token_life: Duration,
+        token_until: UnixMillis,
     ) -> Result<(String, u64), Error> {
-        let ticket = self.visit(user, token_life).await?;
+        let ticket = self.visit(user, token_until).await?;
         self.0.tickets.issue(station, &ticket).ok_or(Error::Unavailable)
     }
 
-    /// Returns what a token that is good for `token_life` opens now: a ticket that is not signed.
-    pub(super) async fn visit(&self, user: &UserId, token_life: Duration) -> Result<Ticket, Error> {
-        let token_until = self.0.clock.unix().saturating_add(token_life.as_secs());
-        let token_until = u32::try_from(token_until).unwrap_or(u32::MAX);
+    /// Returns what a token that ends at `token_until` opens now: a ticket that is not signed.
+    pub(super) async fn visit(&self, user: &UserId, token_until: UnixMillis) -> Result<Ticket, Error> {
+        // Tokens end at a whole second (RFC 7519 §2), as the JWTs that are accepted do.
+        let token_until = u32::try_from(token_until.as_millis() / 1000).unwrap_or(u32::MAX);
         Ok(Ticket { user: user.clone(), generation: self.generation(user).await?, token_until })
     }
 
     /// Resolves when a stream must end that was opened by `ticket`.
     pub(super) async fn wait_for_end(&self, ticket: Ticket) -> StreamEnd {
-        let left = u64::from(ticket.token_until).saturating_sub(self.0.clock.unix());
-        let right = TokenRight { user: ticket.user, generation: ticket.generation, life: Duration::from_secs(left) };
+        let until = UnixMillis::EPOCH + Duration::from_secs(ticket.token_until.into());
+        let right = TokenRight { user: ticket.user, generation: ticket.generation, until };
         tokio::select! {
             () = self.0.streams.closing() => StreamEnd::Shutdown,
-            end = right.ended(self.0.revocations.as_deref()) => match end {
+            end = right.ended(self.0.revocations.as_deref(), &self.0.clock) => match end {
                 TokenEnd::Expired => StreamEnd::Expired,
                 TokenEnd::LoggedOut => StreamEnd::LoggedOut,
             },

@@ -47,8 +47,7 @@ impl Relay {
     }
 
     async fn wait_for_end(&self, holder: TicketHolder) -> TokenEnd {
-        let life = holder.until - self.now();
-        let right = TokenRight { user: holder.user, generation: holder.generation, life };
-        right.ended(self.revocations.as_deref()).await
+        let right = TokenRight { user: holder.user, generation: holder.generation, until: holder.until };
+        right.ended(self.revocations.as_deref(), &self.clock).await
     }
 }

@@ -15,6 +15,7 @@ use crate::session::id::SessionId;
 use crate::session::{HostChunk, Session};
 use crate::tickets::TicketHolder;
 use primitives::ids::UserId;
+use primitives::unix_time::UnixMillis;
 use server_kit::auth::token_right::{MAX_RIGHT_TIME, TokenRight};
 
 /// Sample rate of what a program sends, in hertz: that of Opus, so that nothing is resampled.
@@ -52,25 +53,25 @@ impl Relay {
         Ok(ProgramHost { relay: Arc::clone(self), session, sequence: 0 })
     }
 
-    /// Returns a ticket with which a user, whose token is good for `token_life`, may begin to listen within `ttl`: what it opens
+    /// Returns a ticket with which a user, whose token ends at `token_until`, may begin to listen within `ttl`: what it opens
     /// ends with the token, or with a logout. `None` where there is no such session.
     pub async fn issue_program_ticket(
         &self,
         session: &str,
         ttl: Duration,
-        (user, token_life): (&UserId, Duration),
+        (user, token_until): (&UserId, UnixMillis),
     ) -> Result<Option<String>, ProgramRefused> {
         let Ok(id) = session.parse::<SessionId>() else { return Ok(None) };
         let opened = self.open_session(id).await.ok().filter(|session| session.ended().is_none());
         let Some(session) = opened else { return Ok(None) };
         // What began without it would outlive a logout.
-        let right = TokenRight::begin(self.revocations.as_deref(), user, token_life).await;
+        let right = TokenRight::begin(self.revocations.as_deref(), user, token_until).await;
         let right = right.ok_or_else(|| ProgramRefused("logouts cannot be looked up at the moment".to_owned()))?;
         let (now, incarnation) = (self.now(), session.incarnation());
         let holder = TicketHolder {
             user: right.user,
             generation: right.generation,
-            until: now + right.life.min(MAX_RIGHT_TIME),
+            until: right.until.min(now + MAX_RIGHT_TIME),
         };
         Ok(Some(self.prepare_tickets().await.issue_for(id, incarnation, holder, now + ttl)))
     }

@@ -27,6 +27,10 @@ pub struct Lyrics {
     pub lrclib: Option<LyricsService>,
     /// Genius, for a link to the page of a song; it is told artist and title. Default: it is not asked.
     pub genius: Option<GeniusService>,
+    /// Whether it is published who has set or removed the lyrics of a track; needs `Events`. Default: `false`.
+    pub publish_events: Option<ConfigFlag>,
+    /// The topic of these events. Default: `lyrics.events`.
+    pub events_topic: Option<ConfigText>,
 }
 
 /// A source of lyrics.

@@ -33,6 +33,12 @@ pub struct Radio {
     /// Directory that administrators may search, which speaks radio-browser's API, such as
     /// `https://all.api.radio-browser.info`. Default: none.
     pub directory: Option<ConfigText>,
+    /// Name under which DNS has the mirrors of the directory (SRV records), such as `_api._tcp.radio-browser.info`. Default:
+    /// none; they are asked of the directory itself.
+    pub directory_service: Option<ConfigText>,
+    /// DNS server that is asked for `DirectoryService`, such as `10.0.0.53` or `10.0.0.53:5353`. Default: those of
+    /// `/etc/resolv.conf`.
+    pub directory_dns_server: Option<ConfigText>,
     /// Whether it is published who begins and ends to hear which station; needs `Events`. Default: `false`.
     pub publish_events: Option<ConfigFlag>,
     /// The topic of these events. Default: `radio.events`.

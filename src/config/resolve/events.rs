@@ -1,10 +1,12 @@
 //! Section `Events`.
 
+use std::sync::Arc;
+
 use super::cache::size;
 use super::{ConfigLocation, require_feature};
 use crate::config::file;
 use crate::config::report::ConfigProblem;
-use crate::config::value::ConfigText;
+use crate::config::value::{ConfigFlag, ConfigText};
 use events::settings::{
     FileSinkSettings, KafkaCompression, KafkaSaslSettings, KafkaSettings, KafkaTlsSettings, OutboxSettings, Settings,
     SinkSettings,
@@ -63,6 +65,24 @@ pub fn topic(at: &ConfigLocation<'_>, text: &ConfigText) -> Option<String> {
         let plain = text.bytes().all(|c| c.is_ascii_alphanumeric() || matches!(c, b'.' | b'_' | b'-'));
         (plain && (1..=249).contains(&text.len()) && !matches!(text, "." | "..")).then(|| text.to_owned())
     })
+}
+
+/// Resolves the topic of a module's events, which `(PublishEvents, EventsTopic)` switch on; `Some(None)` if there are none.
+pub fn module_topic(
+    at: &ConfigLocation<'_>,
+    (publishes, topic): (Option<ConfigFlag>, Option<&ConfigText>),
+    default: &str,
+    has_events: bool,
+) -> Option<Option<Arc<str>>> {
+    let topic = topic.map(|text| self::topic(&at.key("EventsTopic"), text));
+    if !publishes.is_some_and(|flag| flag.0) {
+        return topic.is_none_or(|topic| topic.is_some()).then_some(None);
+    }
+    if !has_events {
+        report_missing(&at.key("PublishEvents"));
+        return None;
+    }
+    Some(Some(topic.unwrap_or_else(|| Some(default.to_owned()))?.into()))
 }
 
 fn text_or(at: &ConfigLocation<'_>, text: Option<&ConfigText>, default: &str) -> Option<String> {

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use url::Url;
 
-use super::{ConfigLocation, cache};
+use super::playback::PlaybackSections;
+use super::{ConfigLocation, cache, events};
 use crate::config::file::{self, LyricsFormat, LyricsSourceName};
 use crate::config::report::ConfigProblem;
 use crate::config::value::{ConfigText, TimeSpan};
@@ -16,12 +17,18 @@ const DAY: Duration = Duration::from_secs(86_400);
 const SECOND: Duration = Duration::from_secs(1);
 const LRCLIB: &str = "https://lrclib.net";
 const GENIUS: &str = "https://api.genius.com";
+/// Topic of events where none is named.
+const EVENTS_TOPIC: &str = "lyrics.events";
 
-/// Resolves lyrics; `Some(None)` if there are none. `has_database` is true if there is a database.
-pub fn lyrics(at: &ConfigLocation<'_>, raw: Option<&file::Lyrics>, has_database: bool) -> Option<Option<Settings>> {
+/// Resolves lyrics; `Some(None)` if there are none.
+pub fn lyrics(
+    at: &ConfigLocation<'_>,
+    raw: Option<&file::Lyrics>,
+    sections: PlaybackSections,
+) -> Option<Option<Settings>> {
     let Some(raw) = raw.filter(|raw| raw.enabled.is_none_or(|flag| flag.0)) else { return Some(None) };
     let default = Settings::default();
-    if !has_database {
+    if !sections.database {
         let problem = ConfigProblem::new("there is no database to keep lyrics in");
         at.report(problem.help("add `Database: { Url: \"sqlite://data/tidegate.db\" }`"));
     }
@@ -44,7 +51,9 @@ pub fn lyrics(at: &ConfigLocation<'_>, raw: Option<&file::Lyrics>, has_database:
         Some(ServiceSettings { token: Some(token?.value), ..service? })
     });
     let (lrclib, genius) = (lrclib.map_or(Some(None), |it| it.map(Some)), genius.map_or(Some(None), |it| it.map(Some)));
-    has_database.then_some(())?;
+    let (publishes, topic) = (raw.publish_events, raw.events_topic.as_ref());
+    let events_topic = events::module_topic(at, (publishes, topic), EVENTS_TOPIC, sections.events);
+    sections.database.then_some(())?;
     Some(Some(Settings {
         sources: sources?,
         formats: formats?,
@@ -53,6 +62,7 @@ pub fn lyrics(at: &ConfigLocation<'_>, raw: Option<&file::Lyrics>, has_database:
         max_bytes: max_bytes?,
         lrclib: lrclib?,
         genius: genius?,
+        events_topic: events_topic?,
     }))
 }
 

@@ -22,7 +22,7 @@ pub(super) fn modules(at: &ConfigLocation<'_>, file: &ConfigFile, sections: Play
     let database = sections.database;
     ResolvedModules {
         playback: playback::playback(&at.key("Playback"), file.playback.as_ref(), sections),
-        lyrics: lyrics::lyrics(&at.key("Lyrics"), file.lyrics.as_ref(), database),
+        lyrics: lyrics::lyrics(&at.key("Lyrics"), file.lyrics.as_ref(), sections),
         radio: radio::radio(&at.key("Radio"), file.radio.as_ref(), sections),
         channels: channels::channels(&at.key("Channels"), file.channels.as_ref(), database),
         playlists: playlists::playlists(&at.key("Playlists"), file.playlists.as_ref(), database),

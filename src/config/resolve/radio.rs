@@ -1,6 +1,6 @@
 //! Section `Radio`.
 
-use std::sync::Arc;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use super::playback::PlaybackSections;
@@ -8,7 +8,7 @@ use super::{ConfigLocation, events, http_url};
 use crate::config::file;
 use crate::config::report::ConfigProblem;
 use http_semantics::client_ip::parse_network;
-use radio::settings::Settings;
+use radio::settings::{DirectorySettings, ServiceName, Settings};
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
@@ -37,11 +37,9 @@ pub fn radio(
     let linger = at.key("Linger").span(raw.linger, default.linger, Duration::ZERO, HOUR);
     let offline = at.key("OfflineTimeout").span(raw.offline_timeout, default.offline_timeout, SECOND, DAY);
     let ttl = at.key("TicketTtl").span(raw.ticket_ttl, default.ticket_ttl, MINUTE, DAY);
-    let directory = raw.directory.as_ref().map(|text| {
-        let expected = "an address such as https://all.api.radio-browser.info";
-        at.key("Directory").parse(text, expected, http_url)
-    });
-    let events_topic = events_topic(at, raw, sections.events);
+    let directory = directory(at, raw);
+    let (publishes, topic) = (raw.publish_events, raw.events_topic.as_ref());
+    let events_topic = events::module_topic(at, (publishes, topic), EVENTS_TOPIC, sections.events);
     if !sections.database {
         let problem = ConfigProblem::new("there is no database to keep stations in");
         at.report(problem.help("add `Database: { Url: \"sqlite://data/tidegate.db\" }`"));
@@ -56,23 +54,47 @@ pub fn radio(
         linger: linger?,
         offline_timeout: offline?,
         ticket_ttl: ttl?,
-        directory: directory.map_or(Some(None), |directory| directory.map(Some))?,
+        directory: directory?,
         events_topic: events_topic?,
         ..default
     }))
 }
 
-/// Resolves the topic of events; `Some(None)` if there are none.
-fn events_topic(at: &ConfigLocation<'_>, raw: &file::Radio, has_events: bool) -> Option<Option<Arc<str>>> {
-    let topic = raw.events_topic.as_ref().map(|text| events::topic(&at.key("EventsTopic"), text));
-    if !raw.publish_events.is_some_and(|flag| flag.0) {
-        return topic.is_none_or(|topic| topic.is_some()).then_some(None);
-    }
-    if !has_events {
-        events::report_missing(&at.key("PublishEvents"));
+/// Resolves the directory of stations; `Some(None)` if there is none.
+fn directory(at: &ConfigLocation<'_>, raw: &file::Radio) -> Option<Option<DirectorySettings>> {
+    let service = raw.directory_service.as_ref().map(|text| {
+        let expected = "a service in DNS, such as _api._tcp.radio-browser.info";
+        at.key("DirectoryService").parse(text, expected, ServiceName::parse)
+    });
+    let dns_server = raw.directory_dns_server.as_ref().map(|text| {
+        let expected = "an address, with a port or without, such as 10.0.0.53:53";
+        at.key("DirectoryDnsServer").parse(text, expected, dns_server)
+    });
+    if service.is_none() && dns_server.is_some() {
+        let problem = ConfigProblem::new("there is no name that a DNS server is asked for");
+        at.key("DirectoryDnsServer").report(problem.help("add `DirectoryService: _api._tcp.radio-browser.info`"));
         return None;
     }
-    Some(Some(topic.unwrap_or_else(|| Some(EVENTS_TOPIC.to_owned()))?.into()))
+    let Some(text) = &raw.directory else {
+        if service.is_some() {
+            let problem = ConfigProblem::new("there is no directory that it has the mirrors of");
+            let help = "add `Directory: \"https://all.api.radio-browser.info\"`";
+            at.key("DirectoryService").report(problem.help(help));
+            return None;
+        }
+        return Some(None);
+    };
+    let expected = "an address such as https://all.api.radio-browser.info";
+    let url = at.key("Directory").parse(text, expected, http_url);
+    let (service, dns_server) =
+        (service.map_or(Some(None), |it| it.map(Some)), dns_server.map_or(Some(None), |it| it.map(Some)));
+    Some(Some(DirectorySettings { url: url?, service: service?, dns_server: dns_server? }))
+}
+
+/// Parses the address of a DNS server, whose port is 53 unless it says otherwise (RFC 1035 §4.2).
+fn dns_server(text: &str) -> Option<SocketAddr> {
+    let with_port = text.parse().ok();
+    with_port.or_else(|| Some(SocketAddr::new(text.parse::<IpAddr>().ok()?, 53))).filter(|address| address.port() != 0)
 }
 
 fn number(at: &ConfigLocation<'_>, key: &str, raw: Option<u32>, default: usize, most: usize) -> Option<usize> {

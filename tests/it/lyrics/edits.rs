@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::support::described::Described;
+use crate::support::tools::json_lines;
 
 async fn put(gate: &Gate, id: &str, who: &str, body: Value) -> Reply {
     send(gate, Method::PUT, &format!("/api/v1/lyrics/{id}"), who, Some(body)).await
@@ -43,6 +44,43 @@ async fn the_owner_and_an_admin_set_lyrics_and_nobody_else_does() {
     let deleted = send(&gate, Method::DELETE, path, &bearer("alice"), None).await;
     described.checks("DELETE", path, deleted.is(204));
     assert_eq!(get(&gate, "track", "bob").await["plain"], "File", "the sources count again");
+}
+
+#[tokio::test]
+async fn edits_are_published_as_events_without_their_texts() {
+    let (origin, folder) = (ScriptedOrigin::with_track("music").await, TempFolder::new("lyrics"));
+    let mut config = lyrics(&origin.url(), &sqlite(&folder));
+    let file = folder.path().join("events.jsonl");
+    config["Events"] = json!({ "File": file, "Outbox": { "Path": folder.path().join("outbox") } });
+    config["Lyrics"]["PublishEvents"] = json!(true);
+    let gate = Gate::start(&config).await;
+    add(&gate, "track", "audio", "track.mp3").await;
+    put(&gate, "track", &bearer("bob"), json!({ "texts": [{ "text": "Bob's" }] })).await.problem(403);
+    let texts =
+        json!([{ "lang": "en", "text": "[00:01.00]Secret" }, { "lang": "ru", "kind": "translation", "text": "Тайна" }]);
+    put(&gate, "track", &bearer("alice"), json!({ "texts": texts })).await.is(200);
+    for _ in 0..2 {
+        // The second one removes nothing.
+        send(&gate, Method::DELETE, "/api/v1/lyrics/track", &bearer("alice"), None).await.is(204);
+    }
+    put(&gate, "track", &admin(), json!({ "instrumental": true })).await.is(200);
+    let published = async || Some(json_lines::<Value>(&file)).filter(|lines| lines.len() >= 3);
+    let lines = eventually("the events are published", published).await;
+    let told = |line: &Value| {
+        assert_eq!((&line["topic"], &line["key"]), (&json!("lyrics.events"), &line["body"]["userId"]));
+        let mut body = line["body"].clone();
+        let timestamp = body["timestamp"].take();
+        assert!(timestamp.as_str().is_some_and(|text| text.ends_with("+00:00")), "{line}");
+        body
+    };
+    let told: Vec<Value> = lines.iter().map(told).collect();
+    let of =
+        |user: &str, action: &str| json!({ "trackId": "track", "userId": user, "action": action, "timestamp": null });
+    let (mut set, mut silent) = (of("alice", "Set"), of("root", "Set"));
+    for (body, what) in [(&mut set, (json!(["en", "ru"]), true, false)), (&mut silent, (json!([]), false, true))] {
+        (body["languages"], body["isSynced"], body["instrumental"]) = (what.0, json!(what.1), json!(what.2));
+    }
+    assert_eq!(told, [set, of("alice", "Remove"), silent]);
 }
 
 #[tokio::test]

@@ -144,18 +144,27 @@ const LARGEST: &str = r#"
     return Math.round(entries.at(-1).startTime);
 "#;
 
+/// Loads of the page that are measured.
+const LOADS: usize = 5;
+/// Milliseconds within which the largest paint counts as good (Core Web Vitals).
+const GOOD: u64 = 2500;
+
 #[tokio::test]
-#[ignore = "a figure of the machine it runs on"]
-#[expect(clippy::print_stderr, reason = "the figure is its result")]
-async fn the_largest_paint_under_a_processor_that_is_four_times_slower() {
+#[expect(clippy::print_stderr, reason = "the figures are worth knowing")]
+async fn the_largest_paint_comes_within_2_5_seconds_on_a_processor_that_is_four_times_slower() {
     let Some(room) = Room::open(|_| {}).await else { return };
     room.visit("ada").await;
     room.browser.command("Emulation.setCPUThrottlingRate", json!({ "rate": 4 })).await;
-    for _ in 0..5 {
+    let mut all = Vec::new();
+    for _ in 0..LOADS {
         room.browser.command("Network.clearBrowserCache", json!({})).await;
         room.open_page().await;
-        eprintln!("largest paint, 4x slower: {} ms", room.run(LARGEST).await);
+        all.push(room.run(LARGEST).await.as_u64().expect("milliseconds"));
     }
+    all.sort_unstable();
+    eprintln!("largest paint of the player page, 4x slower: {all:?} ms");
+    // The median: one load while the machine does something else says nothing about the page, most of them do.
+    assert!(all[LOADS / 2] < GOOD, "{all:?} ms");
     room.browser.close().await;
 }
 

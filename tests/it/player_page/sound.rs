@@ -93,8 +93,8 @@ async fn a_chosen_preset_is_heard_with_its_gains() {
 #[tokio::test]
 async fn a_seek_by_the_seek_bar_is_heard_within_300_ms() {
     let Some(room) = listening().await else { return };
-    // By the clock of the sound, from the input to the first sample of the other tone. The best of six, since a machine that
-    // is busy with something else says nothing about the page.
+    // By the clock of the sound, from the input to the first sample of the other tone. The median of seven: one of them on a machine
+    // that is busy with something else says nothing about the page, most of them do. One that is not heard counts as late.
     let script = r#"
         await plays("Вітер");
         await until("all of it", () => audio.buffered.length > 0 && audio.buffered.end(0) > 59);
@@ -113,10 +113,10 @@ async fn a_seek_by_the_seek_bar_is_heard_within_300_ms() {
             return null;
         };
         const all = [];
-        for (const to of [10, 20, 30, 40, 50, 12]) all.push(await seek(to));
-        return { best: Math.min(...all.filter(one => one !== null)), all };
+        for (const to of [10, 20, 30, 40, 50, 12, 22]) all.push(await seek(to) ?? 9);
+        return { median: [...all].sort((one, other) => one - other)[3], all };
     "#;
     let found = heard(&room, script).await;
-    assert!((0.0..0.3).contains(&number(&found, "best")), "{found:#}");
+    assert!((0.0..0.3).contains(&number(&found, "median")), "{found:#}");
     room.browser.close().await;
 }

@@ -330,8 +330,8 @@ async fn a_change_of_pitch_makes_no_click() {
 #[tokio::test]
 async fn a_seek_is_heard_within_300_ms_whether_the_pitch_is_changed_or_not() {
     let Some(stage) = Stage::open().await else { return };
-    // By the clock of the sound, from the call to the first sample of the other tone; the best of five, since a machine
-    // that is busy with something else says nothing about the page.
+    // By the clock of the sound, from the call to the first sample of the other tone; the median of ten, since one of them on a
+    // machine that is busy with something else says nothing about the page. One that is not heard counts as late.
     let heard = r#"
         await listen(file(20, seconds => tone(seconds < 10 ? 440 : 880)(seconds)));
         const seek = async (to, hertz) => {
@@ -344,24 +344,26 @@ async fn a_seek_is_heard_within_300_ms_whether_the_pitch_is_changed_or_not() {
             if (at + 512 >= all.length) return null;
             return now - (all.length - at) / tap.context.sampleRate - began + tap.context.outputLatency;
         };
-        const best = async (factor) => {
+        const median = async (factor) => {
             const all = [];
             for (let n = 0; n < 5; n++) {
-                all.push(await seek(12, 880 * factor));
+                all.push(await seek(12, 880 * factor) ?? 9);
                 await sounded(0.3);
-                all.push(await seek(2, 440 * factor));
+                all.push(await seek(2, 440 * factor) ?? 9);
                 await sounded(0.3);
             }
-            return Math.min(...all.filter(one => one !== null));
+            return all.sort((one, other) => one - other)[5];
         };
-        const plain = await best(1);
-        Object.assign(window, { engine, best, settled });
+        const plain = await median(1);
+        Object.assign(window, { engine, median, settled });
         return { plain };
     "#;
     let plain = stage.run(heard).await;
     let shifted = stage
         .browser
-        .run("await window.engine.setSemitones(12); await window.settled(); return { shifted: await window.best(2) };")
+        .run(
+            "await window.engine.setSemitones(12); await window.settled(); return { shifted: await window.median(2) };",
+        )
         .await;
     for (found, name) in [(&plain, "plain"), (&shifted, "shifted")] {
         assert!((0.0..0.3).contains(&number(found, name)), "{found:#}");

@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
+use super::dns::{DnsServer, SERVICE};
 use super::station::Station;
 use super::*;
 use crate::support::described::Described;
@@ -120,6 +122,56 @@ async fn stations_are_found_added_and_counted() {
     })
     .await;
     assert!(asked.iter().all(|head| head.to_lowercase().contains("user-agent: tidegate/")));
+}
+
+/// A mirror that hangs up, and how often it did.
+async fn broken_mirror() -> (u16, Arc<AtomicUsize>, JoinSet<()>) {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
+    let port = listener.local_addr().expect("an address").port();
+    let (mut tasks, tries) = (JoinSet::new(), Arc::<AtomicUsize>::default());
+    let counted = Arc::clone(&tries);
+    tasks.spawn(async move {
+        while listener.accept().await.is_ok() {
+            counted.fetch_add(1, Ordering::SeqCst);
+        }
+    });
+    (port, tries, tasks)
+}
+
+#[tokio::test]
+async fn mirrors_are_those_that_dns_names_and_the_next_one_is_asked_where_one_fails() {
+    let folder = TempFolder::new("radio");
+    let (dns, base, one, two) =
+        (DnsServer::start().await, Mirror::start().await, Mirror::start().await, Mirror::start().await);
+    let (broken, tries, _broken) = broken_mirror().await;
+    let mut config = in_a_file(&folder);
+    config["Radio"]["Directory"] = json!(format!("http://localhost:{}", base.port));
+    config["Radio"]["DirectoryService"] = json!(SERVICE);
+    config["Radio"]["DirectoryDnsServer"] = json!(dns.address.to_string());
+    let gate = Gate::start(&config).await;
+    let admin = Client::admin(&gate);
+    for mirror in [&base, &one, &two] {
+        mirror.answer(&json!([entry("http://radio.example/live")]));
+    }
+    // The foreign name would be first; nobody is asked there.
+    dns.name(&[(0, "radio.example", one.port), (1, "localhost", broken), (2, "localhost", one.port)]);
+    for _ in 0..2 {
+        assert_eq!(admin.get("directory").await["items"][0]["directory_id"], ENTRY);
+    }
+    assert_eq!((one.searches().len(), tries.load(Ordering::SeqCst), dns.questions()), (2, 2, 1));
+    // Where none answers, DNS is asked again.
+    drop(one);
+    admin.send(Method::GET, "directory", None).await.problem(503);
+    dns.name(&[(0, "localhost", two.port)]);
+    admin.get("directory").await;
+    assert_eq!((two.searches().len(), dns.questions()), (1, 2));
+    assert_eq!(base.asked.lock().expect("no panic").len(), 0, "the directory itself was not needed");
+    // Where DNS names none it is the directory that is asked.
+    drop(two);
+    dns.name(&[]);
+    admin.send(Method::GET, "directory", None).await.problem(503);
+    admin.get("directory").await;
+    assert_eq!(base.searches().len(), 1);
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 
 mod changes;
 mod directory;
+mod dns;
 mod ends;
 pub mod icecast;
 mod refusals;

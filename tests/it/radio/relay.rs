@@ -76,11 +76,40 @@ async fn a_station_that_breaks_is_connected_to_anew_and_its_listeners_go_on() {
 }
 
 #[tokio::test]
+async fn a_station_that_stays_away_is_tried_again_after_ever_longer_waits_and_its_listeners_stay() {
+    let folder = TempFolder::new("radio");
+    let (gate, station) = (Gate::start(&in_a_file(&folder)).await, Station::start().await);
+    let admin = Client::admin(&gate);
+    let added = admin.add("One", &station.url("/live.mp3")).await;
+    let mut sound = admin.hear(id_of(&added)).await;
+    sound.hear(10_000).await;
+    // The waits before it broke are none between two attempts.
+    let before = station.waits().len();
+    station.cut(true);
+    let waits = eventually("it was tried three times", async || {
+        Some(station.waits().split_off(before)).filter(|waits| waits.len() >= 3)
+    })
+    .await;
+    // About 2 and 4 seconds; the first one has the time before the break in it.
+    assert!(waits[1] < waits[2], "{waits:?}");
+    assert_eq!(gate.metric("tidegate_radio_listeners", "").await, 1.0);
+    station.come_back();
+    state_is(&admin, id_of(&added), "live").await;
+    sound.hear(50_000).await;
+}
+
+/// Hears on until there is sound of a station that fills its frames with `byte`.
+async fn hear_filling(sound: &mut Sound, byte: u8) {
+    while !sound.hear(10_000).await.windows(100).any(|bytes| bytes.iter().all(|it| *it == byte)) {}
+}
+
+#[tokio::test]
 async fn while_a_station_is_away_its_fallback_station_is_heard() {
     let folder = TempFolder::new("radio");
     let (gate, station, other) =
         (Gate::start(&in_a_file(&folder)).await, Station::start().await, Station::start().await);
     let admin = Client::admin(&gate);
+    other.fill_with(0x33);
     let spare = admin.add("Spare", &other.url("/live.mp3")).await;
     let added = json!({ "name": "One", "url": station.url("/live.mp3"), "fallback_id": spare["id"] });
     let added = admin.add_with(added).await;
@@ -88,12 +117,14 @@ async fn while_a_station_is_away_its_fallback_station_is_heard() {
     sound.hear(10_000).await;
     station.cut(true);
     state_is(&admin, id_of(&added), "fallback").await;
-    sound.hear(100_000).await;
+    hear_filling(&mut sound, 0x33).await;
     assert_eq!(other.open(), 1);
+    assert_eq!(gate.metric("tidegate_radio_fallbacks_total", "").await, 1.0);
     // Somebody who comes now hears it too.
-    admin.hear(id_of(&added)).await.hear(10_000).await;
+    hear_filling(&mut admin.hear(id_of(&added)).await, 0x33).await;
     station.come_back();
     state_is(&admin, id_of(&added), "live").await;
+    hear_filling(&mut sound, 0x55).await;
     sound.hear(50_000).await;
 }
 

@@ -4,14 +4,14 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::interval;
+use tokio::time::{Instant, interval};
 
 /// Bytes of sound between two titles.
 const META_INTERVAL: usize = 4096;
@@ -42,6 +42,10 @@ struct Shared {
     open: AtomicUsize,
     /// Bytes of the endless playlist that were taken.
     flooded: AtomicUsize,
+    /// Byte that the frames of sound are filled with.
+    filling: AtomicU8,
+    /// Times of all connections.
+    connections: Mutex<Vec<Instant>>,
     cut: watch::Sender<u32>,
 }
 
@@ -59,12 +63,15 @@ impl Station {
             plays: AtomicUsize::new(0),
             open: AtomicUsize::new(0),
             flooded: AtomicUsize::new(0),
+            filling: AtomicU8::new(0x55),
+            connections: Mutex::default(),
             cut: watch::Sender::new(0),
         });
         let (mut tasks, state) = (JoinSet::new(), Arc::clone(&shared));
         tasks.spawn(async move {
             let mut connections = JoinSet::new();
             while let Ok((stream, _)) = listener.accept().await {
+                state.connections.lock().expect("no panic").push(Instant::now());
                 if state.is_down.load(Ordering::SeqCst) {
                     continue;
                 }
@@ -114,6 +121,17 @@ impl Station {
     /// Sends nothing more, and keeps its connections.
     pub fn hold(&self) {
         self.shared.is_held.store(true, Ordering::SeqCst);
+    }
+
+    /// Times between the connections to it so far.
+    pub fn waits(&self) -> Vec<Duration> {
+        let times = self.shared.connections.lock().expect("no panic");
+        times.windows(2).map(|two| two[1].duration_since(two[0])).collect()
+    }
+
+    /// Fills the frames of its sound with `byte`, which is heard by this and by no other station.
+    pub fn fill_with(&self, byte: u8) {
+        self.shared.filling.store(byte, Ordering::SeqCst);
     }
 
     /// Sends AAC from now on, whatever it says.
@@ -223,7 +241,8 @@ async fn play(mut stream: TcpStream, shared: &Shared, head: &[u8], pace: Duratio
             continue;
         }
         while rest.len() < META_INTERVAL {
-            rest.extend(if shared.is_aac.load(Ordering::SeqCst) { aac_frame() } else { frame() });
+            let filling = shared.filling.load(Ordering::SeqCst);
+            rest.extend(if shared.is_aac.load(Ordering::SeqCst) { aac_frame() } else { frame(filling) });
         }
         let mut piece: Vec<u8> = rest.drain(..META_INTERVAL).collect();
         if has_titles {
@@ -243,9 +262,9 @@ async fn play(mut stream: TcpStream, shared: &Shared, head: &[u8], pace: Duratio
     }
 }
 
-fn frame() -> Vec<u8> {
+fn frame(filling: u8) -> Vec<u8> {
     let mut frame = vec![0xFF, 0xFB, 0x90, 0x00];
-    frame.resize(FRAME_BYTES, 0x55);
+    frame.resize(FRAME_BYTES, filling);
     frame
 }
 

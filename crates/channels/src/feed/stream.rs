@@ -21,6 +21,7 @@ use crate::Error;
 use crate::bodies::QueueItemView;
 use crate::channel::ChannelId;
 use crate::service::ChannelService;
+use primitives::unix_time::UnixMillis;
 use server_kit::api::event_stream::{event_frame, event_json};
 use server_kit::api::user::User;
 use server_kit::auth::token_right::{TokenEnd, TokenRight};
@@ -51,13 +52,13 @@ pub async fn respond(
     service: ChannelService,
     channel: ChannelId,
     user: User,
-    token_life: Duration,
+    token_until: UnixMillis,
 ) -> Result<Response, Error> {
     let feeds = service.feeds();
     let permit = feeds.admit(user.id())?;
     // Before it is read: what changes after that is told.
     let latest = feeds.subscribe(&channel).ok_or(Error::NoSuchChannel)?;
-    let right = service.begin_right(user.id(), token_life).await?;
+    let right = service.begin_right(user.id(), token_until).await?;
     let items = service.list(&channel).await?;
     let gauge = service.event_streams().clone();
     gauge.inc();
@@ -132,7 +133,7 @@ impl ChannelService {
     async fn wait_for_end(&self, right: &TokenRight) -> &'static str {
         tokio::select! {
             () = self.closing() => SHUTDOWN,
-            end = right.ended(self.revocations()) => match end {
+            end = right.ended(self.revocations(), self.clock()) => match end {
                 TokenEnd::Expired => "token_expired",
                 TokenEnd::LoggedOut => "logged_out",
             },

@@ -7,6 +7,7 @@ use futures::future::BoxFuture;
 
 use crate::queue::item::QueueItem;
 use primitives::ids::UserId;
+use primitives::unix_time::UnixMillis;
 use track_audio::object::{TrackObject, TrackObjectError};
 
 /// Track that is open.
@@ -38,8 +39,8 @@ pub struct ProgramUnavailable(pub String);
 pub struct ProgramListener<'a> {
     /// The user.
     pub user: &'a UserId,
-    /// Time for which the token is good.
-    pub token_life: Duration,
+    /// Time at which the token ends.
+    pub token_until: UnixMillis,
 }
 
 /// Opener of sessions that people listen to.

@@ -15,6 +15,7 @@ use serde_json::json;
 use super::event_hub::{EventListener, NextEvent};
 use super::metrics::StreamEnd;
 use super::service::PlayerService;
+use primitives::unix_time::UnixMillis;
 use server_kit::api::event_stream::event_frame;
 
 /// Interval of comments: proxies between end connections that are silent for a minute.
@@ -34,12 +35,12 @@ const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering
 type PendingEnd = Pin<Box<dyn Future<Output = StreamEnd> + Send>>;
 type PendingSnapshot = Pin<Box<dyn Future<Output = Option<Vec<Bytes>>> + Send>>;
 
-/// Returns the answer with the events of `listener`, from `snapshot` on; it ends when `token_life` is over at the latest.
+/// Returns the answer with the events of `listener`, from `snapshot` on; it ends at `token_until` at the latest.
 pub async fn respond(
     service: PlayerService,
     listener: EventListener,
     snapshot: Vec<Bytes>,
-    token_life: Duration,
+    token_until: UnixMillis,
 ) -> Response {
     let user = listener.user().as_str().to_owned();
     // Before the client hears anything: a logout after that ends the stream.
@@ -47,7 +48,7 @@ pub async fn respond(
         Some(revocations) => revocations.current(&user).await,
         None => None,
     };
-    let end = Box::pin(wait_for_end(service.clone(), user, generation, token_life));
+    let end = Box::pin(wait_for_end(service.clone(), user, generation, token_until));
     let waiting = std::iter::once(Bytes::from_static(BEGINNING)).chain(snapshot).collect();
     let state = EventStream { service, listener, waiting, reading: None, end };
     let body = Body::from_stream(stream::unfold(Some(state), async |state| {
@@ -130,7 +131,7 @@ async fn wait_for_end(
     service: PlayerService,
     user: String,
     generation: Option<u32>,
-    token_life: Duration,
+    token_until: UnixMillis,
 ) -> StreamEnd {
     let revoked = async {
         match &service.0.revocations {
@@ -138,9 +139,10 @@ async fn wait_for_end(
             None => std::future::pending().await,
         }
     };
+    let life = token_until - service.0.clock.unix_millis();
     tokio::select! {
         () = service.0.streams.closing() => StreamEnd::Shutdown,
-        () = tokio::time::sleep(token_life) => StreamEnd::TokenExpired,
+        () = tokio::time::sleep(life) => StreamEnd::TokenExpired,
         () = revoked => StreamEnd::LoggedOut,
     }
 }

@@ -1,9 +1,7 @@
 //! Paths of players.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Extension;
 use axum::extract::{DefaultBodyLimit, State};
 use axum::response::Response;
 use serde::Serialize;
@@ -22,8 +20,7 @@ use super::{Error, event_stream};
 use server_kit::api::error::Error as ApiError;
 use server_kit::api::extractors::{BeaconJson, Json, OptionalJson, Query};
 use server_kit::api::id;
-use server_kit::api::user::User;
-use server_kit::auth::Authenticator;
+use server_kit::api::user::{TokenUntil, User};
 
 /// Largest request body, in bytes.
 const MAX_BODY_BYTES: usize = 8192;
@@ -226,14 +223,12 @@ async fn settings(
 async fn events(
     State(players): State<PlayerService>,
     user: User,
-    authenticator: Option<Extension<Arc<Authenticator>>>,
+    TokenUntil(token_until): TokenUntil,
     Query(query): Query<ChannelQuery>,
 ) -> Result<Response, ApiError> {
-    let Extension(authenticator) = authenticator.ok_or_else(ApiError::internal)?;
     let channel = query.channel_id.as_deref().map(channel_id).transpose()?;
     let (listener, snapshot) = players.listen(user.id(), channel).await?;
-    let life = authenticator.remaining_life(&user.claims);
-    Ok(event_stream::respond(players, listener, snapshot, life).await)
+    Ok(event_stream::respond(players, listener, snapshot, token_until).await)
 }
 
 /// Report what a player does: at each change of its state, and again within the interval that the operator has set. A

@@ -1,7 +1,5 @@
 //! Players over a database in a file, without Redis.
 
-use std::time::Duration;
-
 use axum::body::BodyDataStream;
 use futures::future::join_all;
 use futures::{StreamExt, poll};
@@ -73,8 +71,7 @@ impl Stage {
     async fn follow(&self) -> BodyDataStream {
         let (listener, snapshot) = self.service.listen(&user(), None).await.expect("there is room");
         let frames = 1 + snapshot.len();
-        let life = Duration::from_secs(3600);
-        let response = event_stream::respond(self.service.clone(), listener, snapshot, life).await;
+        let response = event_stream::respond(self.service.clone(), listener, snapshot, UnixMillis::MAX).await;
         let mut events = response.into_body().into_data_stream();
         for _ in 0..frames {
             text(events.next().await);

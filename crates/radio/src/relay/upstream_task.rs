@@ -290,3 +290,20 @@ impl Drop for GaugeGuard {
         self.0.dec();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_between_attempts_double_up_to_half_a_minute_each_a_fifth_longer_or_shorter() {
+        for (attempt, seconds) in
+            [(0, 1.0), (1, 2.0), (2, 4.0), (3, 8.0), (4, 16.0), (5, 30.0), (6, 30.0), (u32::MAX, 30.0)]
+        {
+            for _ in 0..200 {
+                let wait = backoff(attempt).as_secs_f64();
+                assert!((0.8 * seconds..1.2 * seconds).contains(&wait), "attempt {attempt}: {wait} s");
+            }
+        }
+    }
+}

@@ -1,7 +1,6 @@
 //! Caller of a request: extractors that answer 401 and 403 by themselves.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::extract::FromRequestParts;
 use http::Extensions;
@@ -16,6 +15,7 @@ use crate::limit::RateLimiters;
 use http_semantics::cross_site::ForeignPage;
 use http_semantics::request_info::RequestInfo;
 use primitives::ids::UserId;
+use primitives::unix_time::UnixMillis;
 
 /// Caller with a valid token (api.md: U).
 #[derive(Clone, Debug)]
@@ -128,17 +128,17 @@ async fn authenticate(parts: &Parts) -> Result<User, Error> {
     Ok(User { claims })
 }
 
-/// Time for which the token of a request is still good: what it opens ends then.
+/// Time at which the token of a request ends, and what it opens with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TokenLife(pub Duration);
+pub struct TokenUntil(pub UnixMillis);
 
-impl<S: Send + Sync> FromRequestParts<S> for TokenLife {
+impl<S: Send + Sync> FromRequestParts<S> for TokenUntil {
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Error> {
         let user = User::from_request_parts(parts, state).await?;
         let authenticator = parts.extensions.get::<Arc<Authenticator>>().ok_or_else(Error::internal)?;
-        Ok(Self(authenticator.remaining_life(&user.claims)))
+        Ok(Self(authenticator.valid_until(&user.claims)))
     }
 }
 

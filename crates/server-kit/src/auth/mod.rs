@@ -43,6 +43,7 @@ use jwt::{ClaimRequirements, UnverifiedToken};
 use keys::VerificationKey;
 use primitives::clock::Clock;
 use primitives::ids::UserId;
+use primitives::unix_time::UnixMillis;
 use settings::{AuthSettings, Issuer, KeySource, TokenSource};
 
 /// Claim that holds what is known of a client by its TLS certificate. It is never taken from a token, nor is one whose name
@@ -233,10 +234,10 @@ impl Authenticator {
         Ok(claims)
     }
 
-    /// Returns the time for which a token with these claims, which was accepted, stays valid.
-    pub fn remaining_life(&self, claims: &Claims) -> Duration {
+    /// Returns the time at which a token with these claims, which was accepted, is no longer valid.
+    pub fn valid_until(&self, claims: &Claims) -> UnixMillis {
         let until = jwt::valid_until(&claims.map, self.leeway).unwrap_or_default();
-        Duration::from_secs(until.saturating_sub(self.clock.unix()))
+        UnixMillis::EPOCH + Duration::from_secs(until)
     }
 
     /// Returns the claims of a cached token, if it is still valid and its keys are still in use.
