@@ -158,7 +158,7 @@ pub async fn start_with(
     let StartedLog { filter: log, access_log } = log;
     access_log.iter().try_for_each(|lines| lines.watch(metrics.registry(), services))?;
     let workers = Workers::start(settings.server.http.worker_threads()).map(Arc::new).map_err(ListenError::Workers)?;
-    let stores = Arc::new(OpenStores::new(clock.clone(), services.clone()));
+    let stores = OpenStores::measured(clock, services, metrics.registry())?;
     let storage = StateStorage::open(&settings, services).await?;
     let challenges = AcmeChallenges::default();
     let (process, events) = open_process(&settings, &shared, &storage, &challenges, predecessor.as_ref()).await?;
@@ -178,7 +178,7 @@ pub async fn start_with(
     let health = ProcessHealth { events, active_sessions, ..ProcessHealth::new(&runtime, tasks, &storage, &workers) };
     let paths = ModulePaths::new(modules.paths.iter().map(String::as_str));
     let router_state =
-        router_state(&runtime, &shared, health, (operations, reloader.as_ref()), (&modules, paths.clone()));
+        router_state(&runtime, (&shared, &stores), health, (operations, reloader.as_ref()), (&modules, paths.clone()));
     let public = router::public(router_state.clone(), Arc::clone(&process.limiters), modules.routes, extra);
     let service = module_service(public);
     let gateway =
@@ -253,14 +253,14 @@ impl SharedServices {
 /// State of the routers: what the operator may ask for, and the description of `modules`.
 fn router_state(
     runtime: &Arc<ArcSwap<Runtime>>,
-    shared: &SharedServices,
+    (shared, stores): (&SharedServices, &Arc<OpenStores>),
     health: ProcessHealth,
     (cache, reloader): (Arc<dyn CacheOperations>, Option<&Arc<ConfigReloader>>),
     (modules, paths): (&ModuleRoutes, ModulePaths),
 ) -> RouterState {
     // Asked for at each request: a reload may have changed it.
     let streams = Arc::clone(&runtime.load().process.live_streams);
-    let status = Arc::new(operator::OperatorStatus::new(runtime));
+    let status = Arc::new(operator::OperatorStatus::new(runtime, stores));
     let (runtime, asked) = (Arc::clone(runtime), Arc::clone(runtime));
     RouterState {
         health: HealthService::new(Arc::new(health)),
@@ -286,6 +286,7 @@ async fn first_runtime(
     let authenticator = Arc::new(authenticator(settings, &process.clock, &process.tasks)?);
     let open_store = |store: &StoreSettings| stores.signer(store);
     let runtime = Runtime::build(runtime_settings(settings), process, (authenticator, cache), None, open_store)?;
+    stores.ready().await;
     Ok(Arc::new(ArcSwap::from_pointee(runtime)))
 }
 

@@ -1,7 +1,5 @@
 //! Backups, where they are switched on: their service over the database and the object store, and their paths.
 
-use std::sync::Arc;
-
 use utoipa_axum::router::OpenApiRouter;
 
 use super::StartError;
@@ -32,12 +30,19 @@ pub fn start(all: &Settings, dependencies: &ModuleDependencies<'_>) -> Result<Ve
 }
 
 /// Opens the bucket of backups for a command that runs beside no server; `None` where there are none.
-pub fn open_bucket(all: &Settings, clock: &Clock, tasks: &BackgroundTasks) -> Result<Option<ObjectBucket>, StartError> {
-    bucket(all, &Arc::new(OpenStores::new(clock.clone(), tasks.clone())))
+pub async fn open_bucket(
+    all: &Settings,
+    clock: &Clock,
+    tasks: &BackgroundTasks,
+) -> Result<Option<ObjectBucket>, StartError> {
+    let stores = OpenStores::new(clock.clone(), tasks.clone());
+    let bucket = bucket(all, &stores)?;
+    stores.ready().await;
+    Ok(bucket)
 }
 
 /// Opens the bucket of backups; `None` where there are none.
-fn bucket(all: &Settings, stores: &Arc<OpenStores>) -> Result<Option<ObjectBucket>, StartError> {
+fn bucket(all: &Settings, stores: &OpenStores) -> Result<Option<ObjectBucket>, StartError> {
     let Some(settings) = &all.backup else { return Ok(None) };
     let Some(store) = all.stores.iter().find(|store| store.name == settings.store) else { return Ok(None) };
     Ok(Some(ObjectBucket::new(stores.signer(store)?, settings.bucket.clone())?))

@@ -4,7 +4,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use s3::settings::StoreSettings;
+use s3::settings::{SecretSource, StoreCredentials, StoreKeys, StoreSettings};
 use tokio_util::sync::DropGuard;
 use url::Url;
 
@@ -26,8 +26,9 @@ impl EmbeddedServer {
     pub fn address(&self, store: &StoreSettings) -> (StoreSettings, Url) {
         let mut store = store.clone();
         store.path_style = true;
-        store.credentials.access_key.value = self.access.clone();
-        store.credentials.secret_key.value = self.secret.clone();
+        let key = |value: &Secret| SecretSource { value: value.clone(), file: None };
+        let (access_key, secret_key) = (key(&self.access), key(&self.secret));
+        store.credentials = StoreCredentials::Keys(StoreKeys { access_key, secret_key, session_token: None });
         (store, self.endpoint.clone())
     }
 }

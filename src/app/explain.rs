@@ -16,12 +16,13 @@ use ::catalog::CatalogMetrics;
 use http_server::acme_challenges::AcmeChallenges;
 use primitives::clock::Clock;
 use primitives::lifecycle::BackgroundTasks;
-use s3::settings::{StoreEndpoint, StoreSettings};
+use s3::settings::{StoreCredentials, StoreEndpoint, StoreSettings};
 use s3::signer::Signer;
 use server_kit::api::explain::ExplainRequest;
 use server_kit::limit::RateLimiters;
 use server_kit::limit::metrics::LimitMetrics;
 use server_kit::telemetry::metrics::Metrics;
+use store_credentials::CredentialProviders;
 
 /// Explains requests by the runtime in force.
 pub fn explainer(runtime: Arc<ArcSwap<Runtime>>, modules: ModulePaths) -> ExplainRequest {
@@ -39,8 +40,12 @@ pub fn explainer(runtime: Arc<ArcSwap<Runtime>>, modules: ModulePaths) -> Explai
 /// Host of embedded stores in a runtime that serves nothing.
 pub const EMBEDDED_HOST: &str = "embedded.invalid";
 
-/// Builds a runtime of `settings` that serves nothing: no store, no database and no socket is opened.
-pub async fn idle_runtime(settings: &Settings) -> Result<Runtime, StartError> {
+/// Builds a runtime of `settings` that serves nothing: no store, no database and no socket is opened. Temporary keys of
+/// stores are there where there is somebody to give them.
+pub async fn idle_runtime(
+    settings: &Settings,
+    credentials: Option<&CredentialProviders>,
+) -> Result<Runtime, StartError> {
     let (clock, tasks, metrics) = (Clock::system(), BackgroundTasks::default(), Metrics::new()?);
     let counters = LimitMetrics::new(metrics.registry())?;
     let (limiters, _) = RateLimiters::new(&settings.limits, &clock, None, None, &counters);
@@ -69,7 +74,11 @@ pub async fn idle_runtime(settings: &Settings) -> Result<Runtime, StartError> {
             StoreEndpoint::Remote(url) => url.clone(),
             StoreEndpoint::Embedded(_) => Url::parse(&format!("http://{EMBEDDED_HOST}/")).expect("a constant URL"),
         };
-        Ok(Arc::new(Signer::new(store.clone(), endpoint, clock.clone())))
+        let signer = Signer::new(store.clone(), endpoint, clock.clone());
+        match (&store.credentials, credentials) {
+            (StoreCredentials::Temporary(provider), Some(providers)) => Ok(providers.supply(provider, signer)?),
+            _ => Ok(Arc::new(signer)),
+        }
     };
     let cache = cache::open_idle(settings, &clock, &tasks).await?;
     Runtime::build(runtime_settings(settings), &Arc::new(process), (authenticator, cache), None, open_store)

@@ -58,7 +58,9 @@ impl BucketListing {
         tasks: &BackgroundTasks,
     ) -> Result<Self, ListError> {
         let store = settings.stores.iter().find(|known| *known.name == *store).ok_or(ListError::Nonsense)?;
-        let signer = OpenStores::new(clock.clone(), tasks.clone()).signer(store)?;
+        let stores = OpenStores::new(clock.clone(), tasks.clone());
+        let signer = stores.signer(store)?;
+        stores.ready().await;
         let client = store_client().timeout(TIMEOUT).build().map_err(ListError::Exchange)?;
         Ok(Self {
             signer,

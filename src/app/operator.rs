@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
+use super::stores::OpenStores;
 use crate::proxy::route::RouteHandler;
 use crate::proxy::runtime::Runtime;
 use primitives::clock::monotonic_now;
@@ -16,12 +17,13 @@ use upstream::health::HealthState;
 /// The runtime in force, as the operator asks for it.
 pub struct OperatorStatus {
     runtime: Arc<ArcSwap<Runtime>>,
+    stores: Arc<OpenStores>,
 }
 
 impl OperatorStatus {
-    /// Reads whatever `runtime` has in force.
-    pub fn new(runtime: &Arc<ArcSwap<Runtime>>) -> Self {
-        Self { runtime: Arc::clone(runtime) }
+    /// Reads whatever `runtime` has in force, and the credentials of `stores`.
+    pub fn new(runtime: &Arc<ArcSwap<Runtime>>, stores: &Arc<OpenStores>) -> Self {
+        Self { runtime: Arc::clone(runtime), stores: Arc::clone(stores) }
     }
 }
 
@@ -33,7 +35,8 @@ impl RuntimeStatus for OperatorStatus {
     }
 
     fn store_faults(&self) -> Vec<String> {
-        self.runtime.load().store_faults()
+        let credentials = self.stores.credentials().into_iter().filter_map(|status| status.fault());
+        self.runtime.load().store_faults().into_iter().chain(credentials).collect()
     }
 
     fn routes(&self) -> Vec<RouteReport> {

@@ -17,9 +17,11 @@ use http_server::settings::CertificatePaths;
 use object_engine::ObjectOrigin;
 use primitives::clock::{Clock, monotonic_now};
 use primitives::failure_log::chain;
+use primitives::lifecycle::BackgroundTasks;
 use s3::settings::StoreEndpoint;
 use server_kit::database::{self, Database};
 use server_kit::redis::Redis;
+use store_credentials::{CredentialProviders, CredentialStatus, utc};
 use upstream::cluster::{Cluster, ClusterMember};
 
 /// Longest time of a question.
@@ -40,8 +42,12 @@ type Question<'a> = (String, BoxFuture<'a, Result<String, String>>);
 
 /// Asks everything that `settings` name, at the same time.
 pub async fn probe(settings: &Settings) -> Result<Vec<ProbedDependency>, StartError> {
-    let runtime = idle_runtime(settings).await?;
-    let mut questions = buckets(&runtime, settings);
+    let tasks = BackgroundTasks::default();
+    let providers = CredentialProviders::new(Clock::system(), tasks.clone());
+    let runtime = idle_runtime(settings, Some(&providers)).await?;
+    providers.ready(LIMIT).await;
+    let mut questions = credentials(&providers);
+    questions.extend(buckets(&runtime, settings));
     questions.extend(clusters(&runtime));
     questions.extend(servers(settings));
     questions.extend(certificates(settings));
@@ -56,7 +62,23 @@ pub async fn probe(settings: &Settings) -> Result<Vec<ProbedDependency>, StartEr
         let outcome = outcome.map(|keys| format!("{keys} keys"));
         answers.push(ProbedDependency { name: format!("keys of the issuer `{issuer}`"), outcome });
     }
+    tasks.begin_stop();
     Ok(answers)
+}
+
+/// Temporary keys of stores.
+fn credentials<'a>(providers: &CredentialProviders) -> Vec<Question<'a>> {
+    let question = |status: CredentialStatus| -> Question<'a> {
+        let end =
+            status.expires_at.map_or_else(|| "they do not end".to_owned(), |end| format!("valid until {}", utc(end)));
+        let outcome = match (status.is_usable, status.failure) {
+            (true, _) => Ok(end),
+            (false, reason) => Err(reason.unwrap_or_else(|| format!("none within {LIMIT:?}"))),
+        };
+        let name = format!("credentials of the store `{}` ({})", status.store, status.provider);
+        (name, Box::pin(ready(outcome)))
+    };
+    providers.status().into_iter().map(question).collect()
 }
 
 /// Buckets that routes name. Those that only the catalogue names are not known here, and embedded stores are folders.

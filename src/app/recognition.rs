@@ -97,12 +97,13 @@ pub struct CatalogObjects {
 
 impl CatalogObjects {
     /// Opens the object stores of `settings`; embedded ones are served by `tasks` meanwhile.
-    pub fn open(settings: &Settings, clock: &Clock, tasks: &BackgroundTasks) -> Result<Self, StartError> {
+    pub async fn open(settings: &Settings, clock: &Clock, tasks: &BackgroundTasks) -> Result<Self, StartError> {
         let open = OpenStores::new(clock.clone(), tasks.clone());
         let mut stores = HashMap::new();
         for store in &settings.stores {
             stores.insert(store.name.to_string(), TrackBucket { signer: open.signer(store)?, name: "".into() });
         }
+        open.ready().await;
         let client = store_client().user_agent("tidegate").build()?;
         Ok(Self { reader: ObjectReader::new(client, RANGE_TIMEOUT), stores })
     }

@@ -5,6 +5,7 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
@@ -12,8 +13,13 @@ use super::StartError;
 use super::embedded::{self, EmbeddedServer};
 use primitives::clock::Clock;
 use primitives::lifecycle::BackgroundTasks;
-use s3::settings::{StoreEndpoint, StoreSettings};
+use prometheus::Registry;
+use s3::settings::{StoreCredentials, StoreEndpoint, StoreSettings};
 use s3::signer::Signer;
+use store_credentials::{CredentialProviders, CredentialStatus};
+
+/// Longest wait for temporary credentials before they are needed. Who has none by then is refused until they come.
+const CREDENTIALS_WAIT: Duration = Duration::from_secs(5);
 
 /// Begins a client for requests to object stores. It takes no proxy of the environment, which would see signed URLs, and
 /// follows no redirect.
@@ -25,6 +31,7 @@ pub(super) fn store_client() -> reqwest::ClientBuilder {
 pub struct OpenStores {
     clock: Clock,
     tasks: BackgroundTasks,
+    credentials: CredentialProviders,
     state: Mutex<StoresInUse>,
 }
 
@@ -40,7 +47,25 @@ struct StoresInUse {
 impl OpenStores {
     /// Stores of which none is open; embedded ones are served by `tasks`.
     pub fn new(clock: Clock, tasks: BackgroundTasks) -> Self {
-        Self { clock, tasks, state: Mutex::default() }
+        let credentials = CredentialProviders::new(clock.clone(), tasks.clone());
+        Self { clock, tasks, credentials, state: Mutex::default() }
+    }
+
+    /// As [`Self::new`], with metrics in `registry`; fails where their names are taken.
+    pub fn measured(clock: &Clock, tasks: &BackgroundTasks, registry: &Registry) -> Result<Arc<Self>, StartError> {
+        let stores = Self::new(clock.clone(), tasks.clone());
+        stores.credentials.register(registry)?;
+        Ok(Arc::new(stores))
+    }
+
+    /// Waits until the open stores have their temporary credentials, or cannot have them, for five seconds at most.
+    pub async fn ready(&self) {
+        self.credentials.ready(CREDENTIALS_WAIT).await;
+    }
+
+    /// Returns the state of temporary credentials.
+    pub fn credentials(&self) -> Vec<CredentialStatus> {
+        self.credentials.status()
     }
 
     /// Returns the signer of `store`, the same one for as long as somebody uses it and its settings are the same; fails
@@ -59,7 +84,13 @@ impl OpenStores {
             return Ok(signer);
         }
         let signer = match &store.endpoint {
-            StoreEndpoint::Remote(url) => Signer::new(store.clone(), url.clone(), self.clock.clone()),
+            StoreEndpoint::Remote(url) => {
+                let signer = Signer::new(store.clone(), url.clone(), self.clock.clone());
+                match &store.credentials {
+                    StoreCredentials::Temporary(provider) => self.credentials.supply(provider, signer)?,
+                    StoreCredentials::Keys(_) | StoreCredentials::Anonymous => Arc::new(signer),
+                }
+            }
             StoreEndpoint::Embedded(folder) => {
                 let place = (Arc::clone(&store.name), folder.clone());
                 let server = match servers.get(&place).and_then(Weak::upgrade) {
@@ -68,10 +99,9 @@ impl OpenStores {
                 };
                 servers.insert(place, Arc::downgrade(&server));
                 let (settings, endpoint) = server.address(store);
-                Signer::new(settings, endpoint, self.clock.clone()).keeping(server)
+                Arc::new(Signer::new(settings, endpoint, self.clock.clone()).keeping(server))
             }
         };
-        let signer = Arc::new(signer);
         signers.entry(Arc::clone(&store.name)).or_default().push((store.clone(), Arc::downgrade(&signer)));
         Ok(signer)
     }

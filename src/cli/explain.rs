@@ -49,7 +49,7 @@ pub fn run(args: &ExplainArgs) -> ExitCode {
         Err(report) => return refuse(&report),
     };
     let told = block_on(async {
-        let runtime = idle_runtime(&settings).await?;
+        let runtime = idle_runtime(&settings, None).await?;
         Ok::<_, StartError>(explain(&runtime, None, head, &scheme).await)
     });
     match told {

@@ -118,7 +118,7 @@ async fn index(args: &IndexArgs, settings: Settings) -> Result<RunTotals, String
     database.migrate().await.map_err(|error| text(&error))?;
     let tracks = catalogue(&Catalog::new(database.clone(), None)).await?;
     database.close().await;
-    let objects = Arc::new(CatalogObjects::open(&settings, &clock, &tasks).map_err(|error| text(&error))?);
+    let objects = Arc::new(CatalogObjects::open(&settings, &clock, &tasks).await.map_err(|error| text(&error))?);
     let removed = remove_missing(&mut writer, &tracks);
     let all = tracks.len() as u64;
     let new = |track: &Track| writer.version(&track.id) != Some(object_version(track).as_str());

@@ -65,7 +65,7 @@ pub fn run(args: &RestoreArgs) -> ExitCode {
 
 async fn restore(args: &RestoreArgs, settings: &Settings) -> Result<(), String> {
     let (clock, tasks) = (Clock::system(), BackgroundTasks::default());
-    let bucket = open_bucket(settings, &clock, &tasks).map_err(|error| error.to_string())?;
+    let bucket = open_bucket(settings, &clock, &tasks).await.map_err(|error| error.to_string())?;
     let (bucket, own) = bucket.zip(settings.backup.clone()).ok_or("the configuration has no `Backup`")?;
     let restoration = Restoration::new(bucket, own);
     let done = match args.list {

@@ -19,7 +19,6 @@ pub const REFUSED: &[(&str, &str, &str)] = &[
     ("Policies.RateLimiter.*.TokenBucket.QueueProcessingOrder", QUEUE, NO_QUEUE),
     ("Policies.RateLimiter.*.Concurrency.QueueLimit", QUEUE, NO_QUEUE),
     ("Policies.RateLimiter.*.Concurrency.QueueProcessingOrder", QUEUE, NO_QUEUE),
-    ("ObjectStores.*.Credentials.Provider", LATER, "give `AccessKey` and `SecretKey`"),
     (
         "ReverseProxy.Routes.*.Transforms.ByFormat",
         "is refused: Tidegate does not tell its own address",

@@ -11,6 +11,7 @@ use http_semantics::range;
 use http_semantics::rate_limit::ExceededLimit;
 use http_server::{DownstreamError, RequestHeadError};
 use object_engine;
+use s3::signer::SignError;
 use server_kit::admission::AdmissionRefusal;
 use server_kit::auth::AuthenticationError;
 use vod::grant::GrantRefusal;
@@ -257,9 +258,13 @@ fn object_error_code(failure: &object_engine::ObjectError) -> ErrorCode {
         Object::RangeNotSatisfiable { .. } => ErrorCode::RangeNotSatisfiable,
         Object::Expired => ErrorCode::UrlExpired,
         Object::Signature => ErrorCode::StoreSignature,
-        Object::Credentials => ErrorCode::StoreCredentials,
+        Object::Credentials | Object::Unsignable(SignError::NoCredentials | SignError::ExpiredCredentials) => {
+            ErrorCode::StoreCredentials
+        }
         Object::Archived => ErrorCode::Archived,
-        Object::NoSuchBucket | Object::Unsignable(_) => ErrorCode::StoreConfiguration,
+        Object::NoSuchBucket | Object::Unsignable(SignError::Bucket | SignError::Clock) => {
+            ErrorCode::StoreConfiguration
+        }
         Object::Throttled { .. } => ErrorCode::StoreBusy,
         Object::StoreBroken => ErrorCode::StoreFailed,
         Object::InvalidResponse(_) => ErrorCode::StoreProtocol,
@@ -279,7 +284,6 @@ mod tests {
 
     use super::*;
     use object_engine::ObjectError as Object;
-    use s3::signer::SignError;
     use vod::manifest::ManifestFault;
 
     /// Codes that only the API of Tidegate gives: its constructors name them (`server-kit`, `api/error.rs`).
@@ -300,6 +304,7 @@ mod tests {
             Object::PreconditionFailed,
             Object::RangeNotSatisfiable { size: 1 },
             Object::Unsignable(SignError::Bucket),
+            Object::Unsignable(SignError::ExpiredCredentials),
             Object::Expired,
             Object::Signature,
             Object::Credentials,

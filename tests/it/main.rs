@@ -81,6 +81,7 @@ mod share_access;
 mod share_nodes;
 mod spelling;
 mod static_sites;
+mod store_credentials;
 mod stores;
 mod streaming;
 mod streaming_urls;

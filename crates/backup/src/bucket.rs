@@ -11,7 +11,7 @@ use tokio::time::sleep;
 use url::Url;
 
 use s3::listing::{ListingPage, parse_page};
-use s3::signer::Signer;
+use s3::signer::{SignError, Signer};
 use s3::upload::{self, UploadStep};
 
 /// Time for one request but the reading of an object: a part at 140 KB a second.
@@ -133,7 +133,7 @@ impl ObjectBucket {
     pub async fn list(&self, prefix: &str) -> Result<Vec<String>, StoreFailure> {
         let (mut keys, mut from) = (Vec::new(), String::new());
         loop {
-            let url = self.signer.sign_listing(&self.name, prefix, &from).map_err(|_| StoreFailure::Refused)?;
+            let url = self.signer.sign_listing(&self.name, prefix, &from).map_err(unsigned)?;
             let answer = self.get(url, None).await?;
             let text = answer.text().await.map_err(|_| StoreFailure::Unreachable)?;
             let ListingPage { objects, continuation_token } = parse_page(&text).ok_or(StoreFailure::Unreadable)?;
@@ -158,7 +158,7 @@ impl ObjectBucket {
     }
 
     async fn send_once(&self, key: &str, step: &UploadStep<'_>) -> Result<StoreResponse, StoreFailure> {
-        let request = self.signer.sign_upload(&self.name, key, step).map_err(|_| StoreFailure::Refused)?;
+        let request = self.signer.sign_upload(&self.name, key, step).map_err(unsigned)?;
         let sent = self.client.request(request.method, request.url).timeout(TIMEOUT).body(request.body);
         let sent = sent.header(header::CONTENT_TYPE, "application/octet-stream");
         // Neither the error nor its sources are said: they name the store.
@@ -189,10 +189,8 @@ impl ObjectBucket {
                 let date = answer.headers().get(header::DATE).and_then(|date| date.to_str().ok());
                 let date = date.and_then(|date| httpdate::parse_http_date(date).ok());
                 let has_learnt = date.is_some_and(|date| self.signer.learn_clock(date));
-                // With another clock or other keys it may be let in. The keys are in files, which may hang.
-                let signer = Arc::clone(&self.signer);
-                let reloaded = tokio::task::spawn_blocking(move || signer.reload_credentials()).await;
-                let is_changed = reloaded.unwrap_or_default() || has_learnt;
+                // With another clock or other keys it may be let in.
+                let is_changed = self.signer.renew_credentials().await || has_learnt;
                 Err(if is_changed { StoreFailure::Unreachable } else { StoreFailure::Refused })
             }
             StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS => Err(StoreFailure::Unreachable),
@@ -243,7 +241,7 @@ impl ObjectReader {
     async fn next_once(&mut self) -> Result<Option<Bytes>, StoreFailure> {
         if self.response.is_none() {
             let url = self.bucket.signer.sign_download(&self.bucket.name, &self.key);
-            let url = url.map_err(|_| StoreFailure::Refused)?;
+            let url = url.map_err(unsigned)?;
             let response = self.bucket.get(url, Some(self.offset)).await?;
             // A store that does not know ranges begins anew, which would put the beginning into the middle.
             if self.offset > 0 && response.status() != StatusCode::PARTIAL_CONTENT {
@@ -263,4 +261,9 @@ impl ObjectReader {
             }
         }
     }
+}
+
+/// Returns the failure of a request that cannot be signed: other keys may come, the bucket's name stays wrong.
+fn unsigned(error: SignError) -> StoreFailure {
+    if error.is_temporary() { StoreFailure::Unreachable } else { StoreFailure::Refused }
 }

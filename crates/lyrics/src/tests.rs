@@ -28,7 +28,7 @@ use primitives::clock::Clock;
 use primitives::ids::{TrackId, UserId};
 use primitives::lifecycle::BackgroundTasks;
 use primitives::unix_time::UnixMillis;
-use s3::settings::{SecretSource, StoreCredentials, StoreEndpoint, StoreSettings};
+use s3::settings::{SecretSource, StoreCredentials, StoreEndpoint, StoreKeys, StoreSettings};
 use s3::signer::Signer;
 use server_kit::api::error::Error as ApiError;
 use server_kit::api::user::User;
@@ -128,7 +128,11 @@ impl Stage {
             endpoint: StoreEndpoint::Remote(url.clone()),
             region: "us-east-1".to_owned(),
             path_style: true,
-            credentials: StoreCredentials { access_key: key(), secret_key: key(), session_token: None },
+            credentials: StoreCredentials::Keys(StoreKeys {
+                access_key: key(),
+                secret_key: key(),
+                session_token: None,
+            }),
             presign_expiry: Duration::from_secs(900),
         };
         let signer = Arc::new(Signer::new(store, url, Clock::system()));

@@ -129,7 +129,7 @@ async fn refused(origin: &ObjectOrigin, mut response: UpstreamResponse) -> Faile
             date.and_then(|text| httpdate::parse_http_date(text).ok())
                 .is_some_and(|date| origin.signer.learn_clock(date))
         }
-        StoreError::SignatureMismatch | StoreError::UnknownCredentials => origin.signer.reload_credentials(),
+        StoreError::SignatureMismatch | StoreError::UnknownCredentials => origin.signer.renew_credentials().await,
         StoreError::Throttled { .. } | StoreError::Broken => true,
         _ => false,
     };

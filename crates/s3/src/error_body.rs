@@ -60,14 +60,16 @@ pub fn classify(status: StatusCode, headers: &HeaderMap, body: &[u8], head: bool
     let code = element(&body, "Code").or_else(|| text("x-minio-error-code")).unwrap_or_default();
     let message = element(&body, "Message").or_else(|| text("x-minio-error-desc")).unwrap_or_default();
     match (status.as_u16(), code) {
-        (_, "ExpiredToken" | "RequestExpired" | "RequestTimeTooSkewed") => StoreError::Expired,
+        (_, "RequestExpired" | "RequestTimeTooSkewed") => StoreError::Expired,
         (_, "SignatureDoesNotMatch") | (400, "AuthorizationHeaderMalformed" | "AuthorizationQueryParametersError") => {
             StoreError::SignatureMismatch
         }
         // The last code is versitygw's, sent with 404: it must come before the statuses.
-        (_, "InvalidAccessKeyId" | "InvalidTokenId" | "InvalidToken" | "NotSignedUp" | "XAdminUserNotFound") => {
-            StoreError::UnknownCredentials
-        }
+        (
+            _,
+            "InvalidAccessKeyId" | "InvalidTokenId" | "InvalidToken" | "ExpiredToken" | "NotSignedUp"
+            | "XAdminUserNotFound",
+        ) => StoreError::UnknownCredentials,
         (_, "InvalidObjectState") => StoreError::Archived,
         (400, code) if is_invalid_key_code(code) => StoreError::NoSuchKey,
         (_, "NoSuchBucket") => StoreError::NoSuchBucket,
@@ -140,7 +142,7 @@ mod tests {
             (403, "AccessDenied", "Request has expired", StoreError::Expired),
             (403, "AccessDenied", "Request is not valid yet", StoreError::Expired),
             (403, "AccessDenied", "Access Denied.", StoreError::Denied),
-            (400, "ExpiredToken", "The provided token has expired.", StoreError::Expired),
+            (400, "ExpiredToken", "The provided token has expired.", StoreError::UnknownCredentials),
             (403, "RequestTimeTooSkewed", "The difference …", StoreError::Expired),
             (403, "SignatureDoesNotMatch", "", StoreError::SignatureMismatch),
             (403, "InvalidAccessKeyId", "", StoreError::UnknownCredentials),

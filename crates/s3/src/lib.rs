@@ -1,6 +1,7 @@
 //! The client's side of the S3 protocol: presigned requests with a cache of them, and the meaning of a store's errors.
 //! Opens no sockets. Signature Version 4 by query parameters: AWS "Authenticating Requests: Using Query Parameters".
 
+pub mod credentials;
 pub mod error_body;
 #[cfg(test)]
 mod fuzz;

@@ -8,15 +8,15 @@ use std::time::{Duration, SystemTime};
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use rusty_s3::actions::{GetObject, HeadObject, ListObjectsV2, S3Action};
-use rusty_s3::{Bucket, Credentials, UrlStyle};
+use rusty_s3::{Bucket, UrlStyle};
 use url::Url;
 
+use crate::credentials::{CredentialRenewal, SigningCredentials, TemporaryKeys};
 use crate::page_token::PageTokenCipher;
-use crate::settings::{SecretSource, StoreEndpoint, StoreSettings};
+use crate::settings::{StoreCredentials, StoreEndpoint, StoreSettings};
 use crate::signed_request_cache::{SignatureRenewal, SignedRequest, SignedRequestCache, UnsignedRequest};
 use crate::upload;
 use primitives::clock::Clock;
-use primitives::regular_file;
 
 /// A presigned request is handed out until this long before it expires: the store must still accept it when it arrives.
 const EXPIRY_MARGIN: Duration = Duration::from_secs(30);
@@ -29,8 +29,6 @@ const TOLERATED_SKEW: i64 = 30;
 const MAX_SKEW: i64 = 24 * 60 * 60;
 /// A denied object gets one signature in place of another in this time, however many ask for it.
 const RENEWAL_INTERVAL: Duration = Duration::from_secs(10);
-/// Most bytes of a file that holds a key.
-const MAX_SECRET_BYTES: u64 = 64 * 1024;
 
 /// Reason why a request could not be signed.
 #[derive(Clone, Copy, Debug, thiserror::Error, PartialEq, Eq)]
@@ -41,6 +39,19 @@ pub enum SignError {
     /// The clock is outside the years that a signature can name.
     #[error("the system clock is outside the range that a signature can carry")]
     Clock,
+    /// The provider has not given keys yet.
+    #[error("the provider of the store's credentials has given none; the log says why")]
+    NoCredentials,
+    /// The keys have ended, and the provider has given no others.
+    #[error("the store's credentials have expired, and their provider gave no others; the log says why")]
+    ExpiredCredentials,
+}
+
+impl SignError {
+    /// Returns true where the same request may be signed later.
+    pub fn is_temporary(self) -> bool {
+        matches!(self, Self::NoCredentials | Self::ExpiredCredentials)
+    }
 }
 
 /// A signed request and its origin.
@@ -57,7 +68,9 @@ pub struct Signer {
     settings: StoreSettings,
     endpoint: Url,
     identity: Arc<str>,
-    credentials: ArcSwap<Credentials>,
+    credentials: ArcSwap<SigningCredentials>,
+    /// Where other credentials are asked for; `None`: keys of the configuration.
+    renewal: Option<Arc<CredentialRenewal>>,
     /// The store's clock minus ours, in seconds.
     offset: AtomicI64,
     /// Number of the credentials and clock offset in use; a request carries the number that it was signed with.
@@ -72,9 +85,10 @@ pub struct Signer {
 
 impl Signer {
     /// Makes a signer for the store at `endpoint` (for an embedded store, the address where it listens). Reads keys
-    /// that are in files, which blocks; the value of the configuration is used where a file cannot be read.
+    /// that are in files, which blocks; the value of the configuration is used where a file cannot be read. Temporary
+    /// keys are missing until [`Signer::set_credentials`] is called.
     pub fn new(settings: StoreSettings, endpoint: Url, clock: Clock) -> Self {
-        let credentials = ArcSwap::from_pointee(read_credentials(&settings));
+        let credentials = ArcSwap::from_pointee(SigningCredentials::read(&settings.credentials));
         let place = match &settings.endpoint {
             StoreEndpoint::Remote(url) => url.to_string(),
             // Its address is another one after each start, and its objects are the same.
@@ -86,6 +100,7 @@ impl Signer {
             endpoint,
             identity,
             credentials,
+            renewal: None,
             offset: AtomicI64::new(0),
             generation: AtomicU64::new(1),
             cache: SignedRequestCache::new(CACHED_BYTES),
@@ -100,10 +115,20 @@ impl Signer {
         Self { _server: Some(server), ..self }
     }
 
+    /// Asks `renewal` for other credentials where the store refuses those in use.
+    pub fn renewed_by(self, renewal: Arc<CredentialRenewal>) -> Self {
+        Self { renewal: Some(renewal), ..self }
+    }
+
     /// Returns the store's identity, by which its objects are kept: its name and its place. Another store that gets the
     /// name has none of them.
     pub fn identity(&self) -> &Arc<str> {
         &self.identity
+    }
+
+    /// The store's name.
+    pub fn store(&self) -> &Arc<str> {
+        &self.settings.name
     }
 
     /// The store's endpoint.
@@ -149,9 +174,10 @@ impl Signer {
     /// Returns a signed URL for the page of a bucket's listing that begins at the continuation token `from`; an empty
     /// one asks for the first page. Fails as [`Signer::sign`] does.
     pub fn sign_listing(&self, bucket: &str, prefix: &str, from: &str) -> Result<Url, SignError> {
-        let (bucket, time) = (self.bucket(bucket)?, self.store_time(self.clock.unix())?);
+        let now = self.clock.unix();
+        let (bucket, time) = (self.bucket(bucket)?, self.store_time(now)?);
         let credentials = self.credentials.load();
-        let mut action = ListObjectsV2::new(&bucket, Some(&**credentials));
+        let mut action = ListObjectsV2::new(&bucket, credentials.at(now)?);
         if !prefix.is_empty() {
             action.with_prefix(prefix);
         }
@@ -170,9 +196,10 @@ impl Signer {
         from: Option<&str>,
         most: u16,
     ) -> Result<Vec<u8>, SignError> {
-        let (bucket, time) = (self.bucket(bucket)?, self.store_time(self.clock.unix())?);
+        let now = self.clock.unix();
+        let (bucket, time) = (self.bucket(bucket)?, self.store_time(now)?);
         let credentials = self.credentials.load();
-        let mut action = ListObjectsV2::new(&bucket, Some(&**credentials));
+        let mut action = ListObjectsV2::new(&bucket, credentials.at(now)?);
         action.with_delimiter("/");
         action.with_max_keys(most.into());
         if !prefix.is_empty() {
@@ -184,9 +211,15 @@ impl Signer {
         Ok(request_head("GET", &action.sign_with_time(self.settings.presign_expiry, &time)))
     }
 
-    /// Returns the cipher of continuation tokens that clients get, the same on all nodes.
+    /// Returns the cipher of continuation tokens that clients get, the same on all nodes. Without a secret that all nodes
+    /// have, who knows the store's name and address can read a token; it is no right to anything.
     pub fn page_tokens(&self) -> PageTokenCipher {
-        PageTokenCipher::new(self.credentials.load().secret())
+        let current = self.credentials.load();
+        PageTokenCipher::new(match (&self.settings.credentials, &**current) {
+            (StoreCredentials::Keys(_), SigningCredentials::Keys(keys, _)) => keys.secret(),
+            (StoreCredentials::Temporary(provider), _) => provider.page_secret().unwrap_or(&self.identity),
+            _ => &self.identity,
+        })
     }
 
     /// Returns a signed request for a step of storing the object `key`. Fails as [`Signer::sign`] does.
@@ -196,15 +229,18 @@ impl Signer {
         key: &str,
         step: &upload::UploadStep<'_>,
     ) -> Result<upload::UploadRequest, SignError> {
-        let (bucket, time) = (self.bucket(bucket)?, self.store_time(self.clock.unix())?);
-        Ok(step.request(&bucket, &self.credentials.load(), key, self.settings.presign_expiry, &time))
+        let now = self.clock.unix();
+        let (bucket, time) = (self.bucket(bucket)?, self.store_time(now)?);
+        let credentials = self.credentials.load();
+        Ok(step.request(&bucket, credentials.at(now)?, key, self.settings.presign_expiry, &time))
     }
 
     /// Returns a signed URL for reading the object `key`, for clients that are no proxy. Fails as [`Signer::sign`] does.
     pub fn sign_download(&self, bucket: &str, key: &str) -> Result<Url, SignError> {
-        let (bucket, time) = (self.bucket(bucket)?, self.store_time(self.clock.unix())?);
+        let now = self.clock.unix();
+        let (bucket, time) = (self.bucket(bucket)?, self.store_time(now)?);
         let credentials = self.credentials.load();
-        Ok(GetObject::new(&bucket, Some(&**credentials), key).sign_with_time(self.settings.presign_expiry, &time))
+        Ok(GetObject::new(&bucket, credentials.at(now)?, key).sign_with_time(self.settings.presign_expiry, &time))
     }
 
     fn bucket(&self, name: &str) -> Result<Bucket, SignError> {
@@ -231,16 +267,18 @@ impl Signer {
         let generation = self.generation.load(Ordering::Acquire);
         let (bucket, time) = (self.bucket(object.bucket)?, self.store_time(now)?);
         let credentials = self.credentials.load();
-        let expiry = self.settings.presign_expiry;
+        let (keys, expiry) = (credentials.at(now)?, self.settings.presign_expiry);
         let url = if object.head {
-            HeadObject::new(&bucket, Some(&**credentials), object.key).sign_with_time(expiry, &time)
+            HeadObject::new(&bucket, keys, object.key).sign_with_time(expiry, &time)
         } else {
-            GetObject::new(&bucket, Some(&**credentials), object.key).sign_with_time(expiry, &time)
+            GetObject::new(&bucket, keys, object.key).sign_with_time(expiry, &time)
         };
         let method = if object.head { "HEAD" } else { "GET" };
         // Formatted once: a cached request is written to the socket as it is.
         let head = request_head(method, &url);
-        let stale_from = now + expiry.saturating_sub(EXPIRY_MARGIN).as_secs();
+        // A signature ends with its keys.
+        let keys_end = credentials.expires_at().unwrap_or(u64::MAX).saturating_sub(EXPIRY_MARGIN.as_secs());
+        let stale_from = (now + expiry.saturating_sub(EXPIRY_MARGIN).as_secs()).min(keys_end);
         Ok(SignedRequest { head: head.into_boxed_slice(), stale_from, generation, renewal })
     }
 
@@ -278,19 +316,39 @@ impl Signer {
         changed
     }
 
-    /// Reads credentials that are in files again; returns true where they changed. Blocks. An unreadable file counts as
-    /// the value that the configuration read.
-    pub fn reload_credentials(&self) -> bool {
-        let fresh = read_credentials(&self.settings);
+    /// Gets other credentials after the store refused those in use: reads files again, or waits up to two seconds for
+    /// the provider. Returns true where they changed. An unreadable file counts as the value that the configuration
+    /// read.
+    pub async fn renew_credentials(&self) -> bool {
+        let generation = self.generation.load(Ordering::Acquire);
+        if let Some(renewal) = &self.renewal {
+            renewal.request().await;
+        } else if let StoreCredentials::Keys(keys) = self.settings.credentials.clone() {
+            let read = move || SigningCredentials::read(&StoreCredentials::Keys(keys));
+            // A file system may hang; a panic there leaves the keys as they are.
+            if let Ok(fresh) = tokio::task::spawn_blocking(read).await {
+                self.put_credentials(fresh);
+            }
+        }
+        self.is_outdated(generation)
+    }
+
+    /// Signs with `keys` from now on.
+    pub fn set_credentials(&self, keys: &TemporaryKeys) {
+        self.put_credentials(keys.into());
+    }
+
+    fn put_credentials(&self, fresh: SigningCredentials) {
         let current = self.credentials.load();
-        let same =
-            fresh.key() == current.key() && fresh.secret() == current.secret() && fresh.token() == current.token();
-        if !same {
-            // Before the new generation begins: whoever sees its number must sign with these.
-            self.credentials.store(Arc::new(fresh));
+        let (is_same, end) = (fresh.is_same(&current), fresh.expires_at());
+        if is_same && end == current.expires_at() {
+            return;
+        }
+        // Before the new generation begins: whoever sees its number must sign with these.
+        self.credentials.store(Arc::new(fresh));
+        if !is_same {
             self.start_generation();
         }
-        !same
     }
 
     /// Returns true where signatures made now differ from those of `generation`.
@@ -305,8 +363,8 @@ impl Signer {
 }
 
 fn request_head(method: &str, url: &Url) -> Vec<u8> {
-    let query = url.query().unwrap_or_default();
-    format!("{method} {}?{query} HTTP/1.1\r\nHost: {}\r\n", url.path(), authority(url)).into_bytes()
+    let target = &url[url::Position::BeforePath..url::Position::AfterQuery];
+    format!("{method} {target} HTTP/1.1\r\nHost: {}\r\n", authority(url)).into_bytes()
 }
 
 /// Returns host and port as the `Host` header names them (RFC 9110 §7.2): the port only where it is not the scheme's
@@ -314,22 +372,6 @@ fn request_head(method: &str, url: &Url) -> Vec<u8> {
 pub fn authority(url: &Url) -> String {
     let host = url.host_str().unwrap_or_default();
     url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
-}
-
-fn read_credentials(settings: &StoreSettings) -> Credentials {
-    let keys = &settings.credentials;
-    let (access, secret) = (read(&keys.access_key), read(&keys.secret_key));
-    match keys.session_token.as_ref().map(read) {
-        Some(token) => Credentials::new_with_token(access, secret, token),
-        None => Credentials::new(access, secret),
-    }
-}
-
-/// Returns the secret in its file now, else the value that the configuration read.
-fn read(source: &SecretSource) -> String {
-    let fresh = source.file.as_ref().and_then(|path| regular_file::read_text(path, MAX_SECRET_BYTES).ok());
-    // A text file usually ends with a line end, which is no part of the secret.
-    fresh.map_or_else(|| source.value.expose().to_owned(), |text| text.trim().to_owned())
 }
 
 #[cfg(test)]

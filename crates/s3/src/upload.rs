@@ -63,13 +63,12 @@ impl UploadStep<'_> {
     pub(super) fn request(
         &self,
         bucket: &Bucket,
-        keys: &Credentials,
+        keys: Option<&Credentials>,
         key: &str,
         expiry: Duration,
         time: &Timestamp,
     ) -> UploadRequest {
         // The signature is in the URL and covers no body (`UNSIGNED-PAYLOAD`), so parts need not be hashed.
-        let keys = Some(keys);
         let (method, url, body) = match self {
             UploadStep::Whole(bytes) => {
                 (Method::PUT, PutObject::new(bucket, keys, key).sign_with_time(expiry, time), bytes.clone())

@@ -52,7 +52,7 @@ impl FilmStoreState {
         let mut status = self.ask_once(&object).await;
         // With other keys or another clock it may be let in.
         if status == Some(StatusCode::FORBIDDEN) {
-            self.signer.reload_credentials();
+            self.signer.renew_credentials().await;
             self.signer.forget(&object);
             status = self.ask_once(&object).await;
         }

@@ -9,7 +9,6 @@ use super::ConvertedConfig;
 use super::document::quoted;
 use crate::config::report::{ConfigProblem, ProblemReport};
 
-const LATER: &str = "refused: not in this version";
 const TRUST: &str = "without a counterpart: the system's certificates are trusted";
 
 /// Every setting of the gateway, and what takes its place here; `docs/migrations/nginx.md` has the same table. A value that is
@@ -26,11 +25,11 @@ pub const SETTINGS: &[(&str, &str)] = &[
     ("AWS_ACCESS_KEY_ID", "`Credentials.AccessKey`, by its name: `env:AWS_ACCESS_KEY_ID`"),
     ("AWS_SECRET_ACCESS_KEY", "`Credentials.SecretKey`, by its name"),
     ("AWS_SESSION_TOKEN", "`Credentials.SessionToken`, by its name"),
-    ("AWS_ROLE_ARN", LATER),
-    ("AWS_ROLE_SESSION_NAME", LATER),
-    ("AWS_WEB_IDENTITY_TOKEN_FILE", LATER),
-    ("AWS_STS_REGIONAL_ENDPOINTS", LATER),
-    ("STS_ENDPOINT", LATER),
+    ("AWS_ROLE_ARN", "`Credentials.RoleArn`, with `Provider: web-identity`"),
+    ("AWS_ROLE_SESSION_NAME", "`Credentials.SessionName`"),
+    ("AWS_WEB_IDENTITY_TOKEN_FILE", "`Credentials.TokenFile`"),
+    ("AWS_STS_REGIONAL_ENDPOINTS", "without a counterpart: the service of the region is asked"),
+    ("STS_ENDPOINT", "`Credentials.StsEndpoint`"),
     ("PROXY_CACHE_MAX_SIZE", "`Cache.Disk.Size`"),
     ("PROXY_CACHE_SLICE_SIZE", "`Cache.SliceSize`, 16 KiB to 4 MiB"),
     ("PROXY_CACHE_VALID_OK", "`Policies.OutputCache.<name>.Ttl`"),
@@ -126,11 +125,7 @@ impl GatewaySettings {
             let is_said = is_refused && !OFF.contains(&value.to_ascii_lowercase().as_str());
             (is_said || is_partly).then(|| format!("{name}: {ours}"))
         };
-        let mut lines: Vec<String> = self.values.iter().filter_map(line).collect();
-        if self.get("AWS_ACCESS_KEY_ID").is_none() {
-            lines.push("credentials of the instance or of a role: not in this version; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY".to_owned());
-        }
-        lines
+        self.values.iter().filter_map(line).collect()
     }
 
     fn write(&self, out: &mut String) {
@@ -160,15 +155,32 @@ impl GatewaySettings {
         let endpoint = quoted(&format!("{proto}://{server}{port}"));
         // A bucket cannot stand before the digits of an address.
         let in_path = self.get("S3_STYLE") == Some("path") || server.parse::<IpAddr>().is_ok();
-        let token =
-            if self.get("AWS_SESSION_TOKEN").is_some() { ", SessionToken: \"env:AWS_SESSION_TOKEN\"" } else { "" };
+        let credentials = self.credentials();
         let _ = write!(
             out,
             "ObjectStores:\n  s3:\n    Endpoint: {endpoint}  # S3_SERVER_PROTO, S3_SERVER, S3_SERVER_PORT\n    Region: {}  # S3_REGION\n    \
-             PathStyle: {in_path}  # S3_STYLE\n    Credentials: {{ AccessKey: \"env:AWS_ACCESS_KEY_ID\", SecretKey: \
-             \"env:AWS_SECRET_ACCESS_KEY\"{token} }}\n",
+             PathStyle: {in_path}  # S3_STYLE\n    Credentials: {{ {credentials} }}\n",
             quoted(self.get("S3_REGION").unwrap_or("us-east-1")),
         );
+    }
+
+    /// Writes where the keys are from, as the gateway decides it: variables, a role's token, else whatever the machine or
+    /// the container gives.
+    fn credentials(&self) -> String {
+        if self.get("AWS_ACCESS_KEY_ID").is_some() {
+            let token = self.get("AWS_SESSION_TOKEN").map_or("", |_| ", SessionToken: \"env:AWS_SESSION_TOKEN\"");
+            return format!("AccessKey: \"env:AWS_ACCESS_KEY_ID\", SecretKey: \"env:AWS_SECRET_ACCESS_KEY\"{token}");
+        }
+        let (Some(role), Some(file)) = (self.get("AWS_ROLE_ARN"), self.get("AWS_WEB_IDENTITY_TOKEN_FILE")) else {
+            return "Provider: default".to_owned();
+        };
+        let mut text = format!("Provider: web-identity, RoleArn: {}, TokenFile: {}", quoted(role), quoted(file));
+        for (name, key) in [("AWS_ROLE_SESSION_NAME", "SessionName"), ("STS_ENDPOINT", "StsEndpoint")] {
+            if let Some(value) = self.get(name) {
+                let _ = write!(text, ", {key}: {}", quoted(value));
+            }
+        }
+        text
     }
 
     fn write_cache(&self, out: &mut String) {

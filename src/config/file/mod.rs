@@ -65,7 +65,7 @@ pub use server_limits::ServerLimits;
 pub use share::Recording;
 pub use share::Share;
 pub use state::{Database, State};
-pub use store::{Credentials, Store};
+pub use store::{CredentialProviderName, Credentials, Store};
 pub use telegram::{Telegram, TelegramWebhook};
 pub use transform::{ContentCoding, ErrorAnswer, ForwardedAction, PresignedUrl, Transform, When};
 pub use vod::{Vod, VodGrant, VodSubscription};

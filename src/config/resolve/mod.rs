@@ -34,6 +34,7 @@ mod server_limits;
 mod share;
 mod state;
 mod store;
+mod store_credentials;
 mod telegram;
 mod telemetry;
 mod transform;

@@ -6,12 +6,11 @@ use std::time::Duration;
 
 use url::{Host, Url};
 
-use super::{ConfigLocation, http_url};
+use super::{ConfigLocation, http_url, store_credentials};
 use crate::config::file;
 use crate::config::report::ConfigProblem;
 use crate::config::value::ConfigText;
-use primitives::secret::Secret;
-use s3::settings::{SecretSource, StoreCredentials, StoreEndpoint, StoreSettings};
+use s3::settings::{StoreCredentials, StoreEndpoint, StoreSettings};
 
 const MINUTE: Duration = Duration::from_secs(60);
 /// Longest lifetime of a signature that SigV4 allows.
@@ -39,8 +38,9 @@ pub fn store(at: &ConfigLocation<'_>, name: &str, raw: &file::Store) -> Option<S
         at.key("PathStyle").report(problem.help("remove `PathStyle`, or give the store a name in `Endpoint`"));
     }
     let credentials = match &raw.credentials {
-        Some(raw) => credentials(&at.key("Credentials"), raw),
-        None if embedded => Some(StoreCredentials { access_key: none(), secret_key: none(), session_token: None }),
+        Some(raw) => store_credentials::credentials(&at.key("Credentials"), raw, region.as_deref(), embedded),
+        // The embedded store is opened with keys made at start.
+        None if embedded => Some(StoreCredentials::Anonymous),
         None => {
             let problem = ConfigProblem::new("the key `Credentials` is missing");
             at.report(
@@ -60,11 +60,6 @@ pub fn store(at: &ConfigLocation<'_>, name: &str, raw: &file::Store) -> Option<S
         credentials: credentials?,
         presign_expiry: presign_expiry?,
     })
-}
-
-/// Returns an empty secret: the embedded store is opened with keys made at start.
-fn none() -> SecretSource {
-    SecretSource { value: Secret::default(), file: None }
 }
 
 fn endpoint(at: &ConfigLocation<'_>, raw: &file::Store) -> Option<StoreEndpoint> {
@@ -92,19 +87,9 @@ fn endpoint(at: &ConfigLocation<'_>, raw: &file::Store) -> Option<StoreEndpoint>
     }
 }
 
-fn bare_url(text: &str) -> Option<Url> {
+/// Parses scheme, host and port.
+pub fn bare_url(text: &str) -> Option<Url> {
     http_url(text).filter(|url| url.path() == "/" && url.query().is_none())
-}
-
-fn credentials(at: &ConfigLocation<'_>, raw: &file::Credentials) -> Option<StoreCredentials> {
-    let access_key = at.key("AccessKey").secret(&raw.access_key);
-    let secret_key = at.key("SecretKey").secret(&raw.secret_key);
-    let session_token = raw.session_token.as_ref().map(|token| at.key("SessionToken").secret(token));
-    Some(StoreCredentials {
-        access_key: access_key?,
-        secret_key: secret_key?,
-        session_token: session_token.map_or(Some(None), |token| token.map(Some))?,
-    })
 }
 
 /// Place of objects that Tidegate stores.

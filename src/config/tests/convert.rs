@@ -5,7 +5,7 @@ use super::{Settings, environment, load_text};
 use crate::config::convert::{SETTINGS, convert_nginx_s3_gateway, convert_yarp};
 use crate::config::{ConvertedConfig, ProblemReport};
 use crate::proxy::settings::{AuthorizationSettings, HandlerSettings};
-use s3::settings::StoreEndpoint;
+use s3::settings::{ProviderKind, StoreCredentials, StoreEndpoint};
 
 fn with_keys(name: &str) -> Option<String> {
     let is_key = matches!(name, "AWS_ACCESS_KEY_ID" | "AWS_SECRET_ACCESS_KEY" | "AWS_SESSION_TOKEN");
@@ -180,11 +180,26 @@ fn a_gateway_of_minio_needs_four_lines_and_one_without_a_bucket_is_refused() {
     let made = convert_nginx_s3_gateway("gateway.env", few).unwrap_or_else(|report| panic!("{report}"));
     let settings = load(&made);
     assert!(settings.stores[0].path_style, "an address has no buckets before it");
+    assert!(made.yaml.contains("Credentials: { Provider: default }"), "{}", made.yaml);
     assert_eq!(&*super::route(&settings, "/a.mp3").id, "objects");
     let report =
         convert_nginx_s3_gateway("gateway.env", "AWS_SECRET_ACCESS_KEY=hunter2\n").expect_err("no bucket").to_string();
     assert!(report.contains("`S3_BUCKET_NAME` is not set") && report.contains("`S3_SERVER` is not set"), "{report}");
     assert!(!report.contains("hunter2"), "{report}");
+}
+
+#[test]
+#[cfg(feature = "aws-credentials")]
+fn a_gateway_with_a_role_asks_the_same_token_service() {
+    let role = "S3_BUCKET_NAME=songs\nS3_SERVER=minio\nAWS_ROLE_ARN=arn:aws:iam::123456789012:role/reader\n\
+                AWS_WEB_IDENTITY_TOKEN_FILE=/run/token\nSTS_ENDPOINT=http://minio:9000\n";
+    let made = convert_nginx_s3_gateway("gateway.env", role).unwrap_or_else(|report| panic!("{report}"));
+    assert!(made.refused.is_empty(), "{:?}", made.refused);
+    let credentials = &load(&made).stores[0].credentials;
+    let StoreCredentials::Temporary(provider) = credentials else { panic!("{credentials:?}") };
+    let ProviderKind::WebIdentity { role, token_file } = &provider.kind else { panic!("{provider:?}") };
+    assert_eq!((&*role.arn, token_file.to_str()), ("arn:aws:iam::123456789012:role/reader", Some("/run/token")));
+    assert_eq!(role.endpoint.as_ref().map(|url| url.as_str()), Some("http://minio:9000/"));
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use http_server::connection_limits::DataRate;
-use s3::settings::StoreEndpoint;
+use s3::settings::{StoreCredentials, StoreEndpoint};
 use upstream::settings::{ActiveHealthCheck, AvailabilityPolicy, HealthCheckSettings, PassiveHealthCheck};
 
 use super::{bad, conf, good, load_file, read, route, with_route};
@@ -28,7 +28,7 @@ fn what_is_not_said_has_its_default() {
     assert!(settings.cache.disk.is_none());
     assert_eq!(settings.stores[0].presign_expiry, Duration::from_secs(900));
     assert_eq!(settings.stores[0].endpoint, StoreEndpoint::Embedded("./data/objects".into()));
-    assert_eq!(settings.stores[0].credentials.secret_key.value.expose(), "");
+    assert_eq!(settings.stores[0].credentials, StoreCredentials::Anonymous);
     let route = route(&settings, "/stream/x");
     assert!(matches!(route.authorization, AuthorizationSettings::Anonymous));
     let seconds = Duration::from_secs;

@@ -139,10 +139,8 @@ impl ObjectReader {
         if response.status() == StatusCode::FORBIDDEN {
             let date = text_of(&response, header::DATE).and_then(|date| httpdate::parse_http_date(&date).ok());
             let is_other_clock = date.is_some_and(|date| bucket.signer.learn_clock(date));
-            let signer = Arc::clone(&bucket.signer);
-            // It reads files.
-            let reloaded = tokio::task::spawn_blocking(move || signer.reload_credentials()).await;
-            if is_other_clock || reloaded.is_ok_and(|is_new| is_new) {
+            let has_other_keys = bucket.signer.renew_credentials().await;
+            if is_other_clock || has_other_keys {
                 bucket.signer.forget(object);
                 response = self.send_once(bucket, object, headers).await?;
             }

@@ -257,7 +257,7 @@ impl RetryState {
                 self.credentials += 1;
                 // Another request may have read the new keys already; else the files are read here.
                 let changed =
-                    origin.signer.is_outdated(signed.request.generation) || origin.signer.reload_credentials();
+                    origin.signer.is_outdated(signed.request.generation) || origin.signer.renew_credentials().await;
                 at_once(changed && self.credentials == 1, terminal_error(origin, error))
             }
             StoreError::RefusedHead => {

@@ -8,7 +8,7 @@ use super::*;
 use crate::BucketHealth;
 use crate::plan::{RequestPlan, serve_object};
 use primitives::clock::{Clock, monotonic_now};
-use s3::settings::{SecretSource, StoreCredentials, StoreEndpoint, StoreSettings};
+use s3::settings::{SecretSource, StoreCredentials, StoreEndpoint, StoreKeys, StoreSettings};
 use s3::signer::Signer;
 use scripted_server::{ScriptedServer, empty_response, unreachable_url};
 use upstream::cluster::{Cluster, ClusterFactory};
@@ -17,7 +17,7 @@ use upstream::settings::{self, AvailabilityPolicy, HealthCheckSettings, Upstream
 
 fn origin(servers: &[Url], available: AvailabilityPolicy) -> ObjectOrigin {
     let key = || SecretSource { value: Default::default(), file: None };
-    let credentials = StoreCredentials { access_key: key(), secret_key: key(), session_token: None };
+    let credentials = StoreCredentials::Keys(StoreKeys { access_key: key(), secret_key: key(), session_token: None });
     let store = StoreSettings {
         name: "store".into(),
         endpoint: StoreEndpoint::Remote(servers[0].clone()),

@@ -1,5 +1,5 @@
 use super::*;
-use crate::settings::{StoreCredentials as Keys, StoreEndpoint};
+use crate::settings::{CredentialProvider, ProviderKind, SecretSource, StoreEndpoint, StoreKeys};
 use primitives::secret::Secret;
 
 fn store(path_style: bool, secret_file: Option<std::path::PathBuf>) -> StoreSettings {
@@ -11,7 +11,11 @@ fn store(path_style: bool, secret_file: Option<std::path::PathBuf>) -> StoreSett
         endpoint: StoreEndpoint::Remote("https://s3.amazonaws.com".parse().expect("a URL")),
         region: "us-east-1".into(),
         path_style,
-        credentials: Keys { access_key: source("AKIAIOSFODNN7EXAMPLE"), secret_key, session_token: None },
+        credentials: StoreCredentials::Keys(StoreKeys {
+            access_key: source("AKIAIOSFODNN7EXAMPLE"),
+            secret_key,
+            session_token: None,
+        }),
         presign_expiry: Duration::from_secs(86_400),
     }
 }
@@ -152,17 +156,106 @@ fn a_denied_signature_is_renewed_once_in_an_interval_for_all() {
     assert!(signer.renew_denied(&object, &renewed).expect("signed").is_some());
 }
 
-#[test]
-fn credentials_in_a_file_are_read_again() {
+#[tokio::test]
+async fn credentials_in_a_file_are_read_again() {
     let file = std::env::temp_dir().join(format!("tidegate-signer-{}", std::process::id()));
     std::fs::write(&file, "one\n").expect("written");
     let signer =
         Signer::new(store(true, Some(file.clone())), "http://127.0.0.1:9000".parse().expect("a URL"), aws_time());
     let object = UnsignedRequest { head: false, bucket: "audio", key: "a" };
     let before = signer.sign(&object).expect("signed");
-    assert!(!signer.reload_credentials(), "nothing changed yet");
+    assert!(!signer.renew_credentials().await, "nothing changed yet");
     std::fs::write(&file, "two\n").expect("written");
-    assert!(signer.reload_credentials());
+    assert!(signer.renew_credentials().await);
     assert_ne!(text(&before), text(&signer.sign(&object).expect("signed")));
     std::fs::remove_file(file).expect("removed");
+}
+
+fn temporary(clock: &Clock) -> Signer {
+    let provider = CredentialProvider { kind: ProviderKind::Container, region: "us-east-1".to_owned() };
+    let credentials = StoreCredentials::Temporary(Arc::new(provider));
+    let settings = StoreSettings { credentials, ..store(true, None) };
+    Signer::new(settings, "http://127.0.0.1:9000".parse().expect("a URL"), clock.clone())
+}
+
+fn keys(name: &str, expires_at: Option<u64>) -> TemporaryKeys {
+    let session_token = Some(Secret::new(format!("token of {name}")));
+    TemporaryKeys { access_key: Secret::new(name), secret_key: Secret::new("secret"), session_token, expires_at }
+}
+
+#[test]
+fn temporary_keys_sign_with_their_token_until_they_end() {
+    let clock = aws_time();
+    let signer = temporary(&clock);
+    let object = UnsignedRequest { head: false, bucket: "audio", key: "a" };
+    assert_eq!(signer.sign(&object).err(), Some(SignError::NoCredentials));
+    signer.set_credentials(&keys("ONE", Some(clock.unix() + 3600)));
+    let first = signer.sign(&object).expect("signed");
+    let head = text(&first);
+    assert!(
+        head.contains("X-Amz-Credential=ONE%2F") && head.contains("X-Amz-Security-Token=token%20of%20ONE"),
+        "{head}"
+    );
+    assert!(is_same(&first, &signer.sign(&object).expect("signed")), "a warm credential costs no signature");
+    // The URL would be good for a day: its keys are not.
+    clock.advance(Duration::from_secs(3570));
+    assert!(!signer.sign(&object).expect("signed").is_cached);
+    clock.advance(Duration::from_secs(30));
+    assert_eq!(signer.sign(&object).err(), Some(SignError::ExpiredCredentials));
+    assert_eq!(signer.sign_listing("audio", "", "").err(), Some(SignError::ExpiredCredentials));
+    let upload = signer.sign_upload("audio", "a", &upload::UploadStep::Delete);
+    assert_eq!(upload.err(), Some(SignError::ExpiredCredentials));
+}
+
+#[test]
+fn other_keys_take_the_place_of_all_signatures_and_the_same_keep_them() {
+    let clock = aws_time();
+    let signer = temporary(&clock);
+    let object = UnsignedRequest { head: false, bucket: "audio", key: "a" };
+    let end = clock.unix() + 3600;
+    signer.set_credentials(&keys("ONE", Some(end)));
+    let first = signer.sign(&object).expect("signed");
+    signer.set_credentials(&keys("ONE", Some(end + 60)));
+    assert!(is_same(&first, &signer.sign(&object).expect("signed")), "the same keys for longer");
+    signer.set_credentials(&keys("TWO", Some(end)));
+    let second = signer.sign(&object).expect("signed");
+    assert!(!second.is_cached && text(&second).contains("X-Amz-Credential=TWO%2F"));
+    assert!(signer.is_outdated(first.request.generation));
+}
+
+#[test]
+fn an_anonymous_request_has_no_signature() {
+    let settings = StoreSettings { credentials: StoreCredentials::Anonymous, ..store(true, None) };
+    let signer = Signer::new(settings, "http://127.0.0.1:9000".parse().expect("a URL"), aws_time());
+    let signed = signer.sign(&UnsignedRequest { head: false, bucket: "audio", key: "a" }).expect("made");
+    assert_eq!(text(&signed), "GET /audio/a HTTP/1.1\r\nHost: 127.0.0.1:9000\r\n");
+}
+
+#[tokio::test(start_paused = true)]
+async fn refusals_ask_the_provider_once_and_wait_for_its_answer() {
+    let clock = aws_time();
+    let renewal = Arc::new(CredentialRenewal::default());
+    let signer = Arc::new(temporary(&clock).renewed_by(Arc::clone(&renewal)));
+    let provider = {
+        let (renewal, signer) = (Arc::clone(&renewal), Arc::clone(&signer));
+        async move {
+            renewal.wanted().await;
+            signer.set_credentials(&keys("TWO", None));
+            renewal.attempted();
+        }
+    };
+    let ((), one, other) = tokio::join!(provider, signer.renew_credentials(), signer.renew_credentials());
+    assert!(one && other, "both have the new keys");
+    // Refused again: the store means something else, and the provider is left alone.
+    assert!(!signer.renew_credentials().await);
+    tokio::time::advance(Duration::from_secs(30)).await;
+    let begun = primitives::clock::monotonic_now();
+    let (asked, changed) =
+        tokio::join!(tokio::time::timeout(RENEWAL_INTERVAL, renewal.wanted()), signer.renew_credentials());
+    assert!(asked.is_ok() && !changed);
+    assert_eq!(
+        primitives::clock::monotonic_now() - begun,
+        Duration::from_secs(2),
+        "a provider that hangs holds nobody up"
+    );
 }

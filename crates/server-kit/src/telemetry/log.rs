@@ -104,9 +104,9 @@ fn filter(settings: &TelemetrySettings) -> EnvFilter {
         LogLevel::Debug => LevelFilter::DEBUG,
     };
     // Pingora prints whole upstream requests, signatures included, below info: never let those through. The HTTP/2 library
-    // warns of frames that any client can send, a line for each.
+    // warns of frames that any client can send, a line for each. Amazon's library logs answers as they came, keys included.
     let mut directives = format!(
-        "{level},pingora=warn,pingora_core=warn,pingora_proxy=off,rustls=warn,hyper=warn,h2=error,s3s=off,foyer=off,foyer_storage=off,foyer_memory=off,foyer_common=off"
+        "{level},pingora=warn,pingora_core=warn,pingora_proxy=off,rustls=warn,hyper=warn,h2=error,s3s=off,aws_config=off,aws_runtime=off,aws_sdk=off,aws_smithy=off,foyer=off,foyer_storage=off,foyer_memory=off,foyer_common=off"
     );
     directives.push_str(if has_own_lines(settings) { ",access=off" } else { ",access=info" });
     EnvFilter::new(directives)

@@ -13,7 +13,7 @@ use tokio::time::sleep;
 use super::RecordingFailure;
 use crate::settings::RecordingSettings;
 use http_semantics::media_type;
-use s3::signer::Signer;
+use s3::signer::{SignError, Signer};
 use s3::upload::{self, UploadStep};
 
 /// Time for one request: a part at 175 KB a second.
@@ -96,7 +96,11 @@ impl UploadTransport for UploadBucket {
 
 impl UploadBucket {
     async fn exchange(&self, key: &str, step: &UploadStep<'_>) -> Result<StoreResponse, RecordingFailure> {
-        let request = self.signer.sign_upload(&self.name, key, step).map_err(|_| RecordingFailure::Refused)?;
+        let refused = |error: SignError| match error.is_temporary() {
+            true => RecordingFailure::Unreachable,
+            false => RecordingFailure::Refused,
+        };
+        let request = self.signer.sign_upload(&self.name, key, step).map_err(refused)?;
         let kind = media_type::from_key_extension(key).unwrap_or("application/octet-stream");
         let sent = self.client.request(request.method, request.url).body(request.body);
         // Neither the error nor its sources are said: they name the store.
@@ -113,7 +117,7 @@ impl UploadBucket {
             StatusCode::FORBIDDEN => {
                 // With another clock or other keys it may be let in.
                 let learnt = date.is_some_and(|date| self.signer.learn_clock(date));
-                Err(if self.signer.reload_credentials() || learnt {
+                Err(if self.signer.renew_credentials().await || learnt {
                     RecordingFailure::Unreachable
                 } else {
                     RecordingFailure::Refused

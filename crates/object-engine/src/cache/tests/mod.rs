@@ -25,7 +25,7 @@ use crate::ObjectOrigin;
 use crate::RequestPlan;
 use crate::serve_object;
 use primitives::clock::Clock;
-use s3::settings::{SecretSource, StoreCredentials, StoreEndpoint, StoreSettings};
+use s3::settings::{SecretSource, StoreCredentials, StoreEndpoint, StoreKeys, StoreSettings};
 use s3::signer::Signer;
 use upstream::cluster::ClusterFactory;
 use upstream::settings::{self, AvailabilityPolicy, HealthCheckSettings, UpstreamTimeouts};
@@ -92,7 +92,11 @@ fn origin_of(store: &Store, cache: Option<RouteCache>, clock: &Clock) -> Arc<Obj
         endpoint: StoreEndpoint::Remote(store.url.clone()),
         region: "us-east-1".into(),
         path_style: true,
-        credentials: StoreCredentials { access_key: secret(), secret_key: secret(), session_token: None },
+        credentials: StoreCredentials::Keys(StoreKeys {
+            access_key: secret(),
+            secret_key: secret(),
+            session_token: None,
+        }),
         presign_expiry: Duration::from_secs(900),
     };
     // A store that failed and is well again is used at once: the breaker has tests of its own.
