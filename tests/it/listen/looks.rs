@@ -29,7 +29,7 @@ async fn axe_finds_nothing_on_the_listen_page_and_it_fits_a_phone_in_each_langua
             run(&browser, r#"await state("denied"); return null;"#).await;
             judge(&browser, &format!("no ticket, {what}")).await;
             browser.open(&format!("{}{link}&lang={language}", gate.url())).await;
-            let ready = r#"await state("ready"); await until("words", () => !element("words").hidden); return document.documentElement.lang;"#;
+            let ready = r#"await state("ready"); await until("a title", () => element("artist").textContent === "Some Band"); return document.documentElement.lang;"#;
             assert_eq!(run(&browser, ready).await, json!(language));
             judge(&browser, &format!("ready, {what}")).await;
             let live = r#"

@@ -4,6 +4,7 @@ use serde_json::json;
 
 use super::Room;
 use crate::radio::station::Station;
+use crate::support::looks::screen;
 use crate::support::token;
 
 #[tokio::test]
@@ -220,6 +221,8 @@ async fn each_key_of_the_help_does_what_it_says_and_none_does_where_they_are_off
 async fn the_tab_key_reaches_every_control_of_the_deck_the_panels_and_the_radio() {
     let station = Station::start().await;
     let Some(room) = Room::with_everything(&station).await else { return };
+    // Wide enough for all of the deck.
+    screen(&room.browser, 1400, 800).await;
     room.visit("ada").await;
     room.run(r#"await plays("Вітер"); document.activeElement.blur(); return null;"#).await;
     let deck = [

@@ -224,7 +224,8 @@ async fn players_of_a_channel_that_is_none_of_the_users_begin_nothing() {
         let reply = who.send(Method::POST, "play", Some(&body)).await;
         assert_eq!(reply.status, status, "{channel}: {}", reply.text());
         if status == 404 {
-            assert_eq!(reply.problem(404)["detail"], "there is no such channel");
+            let said = reply.problem(404)["detail"].as_str().expect("a detail").to_owned();
+            assert!(said.starts_with("there is no such channel"), "{said}");
         }
     }
 }

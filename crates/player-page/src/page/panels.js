@@ -67,7 +67,7 @@ export function soundPanel(app) {
   const signed = new Intl.NumberFormat(language, { signDisplay: "exceptZero" }).format(semitones);
   const near = SPEEDS.reduce((best, stop, n) => (Math.abs(stop - speed) < Math.abs(SPEEDS[best] - speed) ? n : best), 0);
   /** @type {(n: number, gain: number) => void} */
-  const change = (n, gain) => app.live.change("equalizer", { preset: "custom", bands: equalizer.bands.map((old, m) => (m === n ? gain : old)) });
+  const change = (n, gain) => app.live.change("equalizer", { preset: "custom", bands: app.live.equalizer.bands.map((old, m) => (m === n ? gain : old)) });
   return html`${panelHead(app, "sound", html`<button type="button" class="quiet" id="reset" @click=${app.resetSound}>${text("sound.reset")}</button>`)}
     <div class="field below-68"><label for="sound-volume">${text("volume")}</label>${muteButton(app, "sound-mute")}
       <input type="range" id="sound-volume" min="0" max="100" step="5" .value=${live(String(app.volume))} @input=${(event) => app.setVolume(Number(event.target.value))}></div>
