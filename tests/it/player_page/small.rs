@@ -6,6 +6,9 @@ use super::Room;
 use crate::radio::station::Station;
 use crate::support::looks::{assert_fits, screen};
 
+/// Width of a screen in pixels, with what is in the deck there, and what in the panels of queue and sound.
+type WidthLayout = (u32, &'static [&'static str], &'static [&'static str], &'static [&'static str]);
+
 /// Asserts that each of these can be seen.
 async fn assert_shown(room: &Room, ids: &[&str], what: &str) {
     let missing = format!(
@@ -98,7 +101,7 @@ async fn each_function_is_there_on_a_screen_of_any_width() {
         ["speed-stop", "track-speed", "pitch", "preset", "band-0", "band-9", "sleep", "reset", "close"],
     );
     // What is in the deck of this width, and what is in the panels instead.
-    let widths: [(u32, &[&str], &[&str], &[&str]); 5] = [
+    let widths: [WidthLayout; 5] = [
         (320, &[], &["queue-shuffle", "queue-repeat"], &["sound-volume", "sound-mute"]),
         (360, &[], &["queue-shuffle", "queue-repeat"], &["sound-volume", "sound-mute"]),
         (700, &["shuffle", "repeat", "speed", "mute"], &[], &["sound-volume", "sound-mute"]),
@@ -118,6 +121,14 @@ async fn each_function_is_there_on_a_screen_of_any_width() {
         }
         close(&room).await;
     }
+    room.browser.close().await;
+}
+
+#[tokio::test]
+async fn what_the_panels_have_in_the_place_of_the_deck_does_what_the_deck_does() {
+    let Some(room) = Room::open(|_| {}).await else { return };
+    room.visit("ada").await;
+    room.run(r#"await plays("Low Tide"); return null;"#).await;
     screen(&room.browser, 360, 740).await;
     open(&room, "queue").await;
     let order = r#"
