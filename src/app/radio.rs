@@ -56,7 +56,7 @@ fn player_command(players: PlayerService) -> PlayerCommand {
         Box::pin(async move {
             let channel = radio.channel_id.clone();
             let command = json!({ "channel_id": &channel, "schedule_id": null, "schedule_name": null, "radio": radio });
-            players.send_play(&user, &channel, &command).await
+            Ok(players.send_play(&user, &channel, &command).await?)
         })
     })
 }

@@ -154,8 +154,8 @@ async fn play_station(players: &PlayerService, radio: &RadioService, run: &Actio
         "radio": radio,
     });
     // From here on it takes effect, once.
-    if run.begin().await && !players.send_play(user, &run.channel, &command).await {
-        return Err(ActionError::Refused("there is no such channel".to_owned()));
+    if run.begin().await {
+        players.send_play(user, &run.channel, &command).await.map_err(of_players)?;
     }
     Ok(())
 }
@@ -177,6 +177,13 @@ fn station_id(action: &ScheduledAction) -> Result<Uuid, ActionError> {
 fn of_radio(error: ::radio::Error) -> ActionError {
     match error {
         ::radio::Error::NoSuchStation => ActionError::Refused(error.to_string()),
+        error => ActionError::Unavailable(error.to_string()),
+    }
+}
+
+fn of_players(error: playback::player::Error) -> ActionError {
+    match error {
+        playback::player::Error::NoSuchChannel => ActionError::Refused(error.to_string()),
         error => ActionError::Unavailable(error.to_string()),
     }
 }

@@ -94,6 +94,7 @@ struct Stage {
     lyrics: LyricsService,
     server: Arc<ServerState>,
     bucket: TrackBucket,
+    clock: Clock,
     _folder: TempDir,
     _server: JoinSet<()>,
 }
@@ -120,7 +121,8 @@ impl Stage {
         let client = reqwest::Client::builder().no_proxy().build().expect("a client");
         let clock = Clock::manual(SystemTime::UNIX_EPOCH);
         let (tracks, store_client) = (Arc::new(NoTracks), client.clone());
-        let parts = LyricsServiceParts { settings, database, tracks, client, events: None, store_client, clock };
+        let parts =
+            LyricsServiceParts { settings, database, tracks, client, events: None, store_client, clock: clock.clone() };
         let lyrics = LyricsService::start(parts, &BackgroundTasks::default(), &Registry::new());
         let key = || SecretSource { value: Default::default(), file: None };
         let store = StoreSettings {
@@ -137,7 +139,7 @@ impl Stage {
         };
         let signer = Arc::new(Signer::new(store, url, Clock::system()));
         let bucket = TrackBucket { signer, name: "audio".into() };
-        Self { lyrics: lyrics.expect("free names"), server, bucket, _folder: folder, _server: task }
+        Self { lyrics: lyrics.expect("free names"), server, bucket, clock, _folder: folder, _server: task }
     }
 
     fn put(&self, key: &str, text: &str) {
@@ -259,4 +261,23 @@ async fn what_is_kept_without_a_catalogue_is_the_objects_and_not_the_ids() {
     let subjects: HashSet<_> = [&one, &other, &stage.track("song")].map(LyricsTrack::subject).into_iter().collect();
     assert_eq!(subjects.len(), 3);
     assert!(subjects.iter().all(|subject| subject == "song" || subject.starts_with('\u{1}')));
+}
+
+#[tokio::test]
+async fn lyrics_are_kept_for_seven_days_and_their_absence_for_one() {
+    const DAY: Duration = Duration::from_secs(86_400);
+    for (before, life) in [(Some("Words"), 7 * DAY), (None, DAY)] {
+        let stage = Stage::start().await;
+        let track = stage.track("Prelude");
+        before.into_iter().for_each(|text| stage.put("Ada - Prelude.txt", text));
+        let answer = stage.lyrics.lyrics(&track, &user_id("a"), false).await.expect("an answer");
+        assert_eq!(answer.expires_at, Some(UnixMillis::EPOCH + life), "{before:?}");
+        stage.put("Ada - Prelude.txt", "Other words");
+        let kept = before.map(str::to_owned);
+        let instant = Duration::from_millis(1);
+        for (passed, found) in [(life - instant, kept), (instant, Some("Other words".to_owned()))] {
+            stage.clock.advance(passed);
+            assert_eq!(stage.get(&track, "a").await, Ok(found), "{before:?}, {passed:?} later");
+        }
+    }
 }

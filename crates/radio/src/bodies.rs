@@ -249,7 +249,7 @@ impl From<Error> for ApiError {
             | Error::Busy
             | Error::StationAway
             | Error::DirectoryAway => Self::unavailable(detail),
-            Error::NoSuchStation | Error::NoDirectory | Error::NoSuchChannel => Self::not_found(detail),
+            Error::NoSuchStation | Error::NoDirectory => Self::not_found(detail),
             Error::Duplicate | Error::TooManyStations(_) => Self::conflict(detail),
             Error::Refused(_) | Error::Invalid(_) | Error::NoPlayers => Self::unprocessable(detail),
             Error::TooManyListeners(_) => Self::too_many(detail, super::routes::LISTENER_RETRY),

@@ -71,7 +71,4 @@ pub enum Error {
     /// No players are told anything.
     #[error("`to_players` needs players, which this server does not have: its section `Playback` is not there")]
     NoPlayers,
-    /// No channel of the user's players has this name.
-    #[error("there is no such channel")]
-    NoSuchChannel,
 }

@@ -152,7 +152,8 @@ async fn get_station(
 #[utoipa::path(post, path = "/api/v1/radio/play", tag = "radio", security(("bearer" = [])), request_body = PlayRequest,
     responses((status = 200, description = "Where it is heard", body = PlayResponse),
         (status = 400, description = "No JSON, or not of this form"), (status = 401, description = "No valid token"),
-        (status = 404, description = "No such station"), (status = 422, description = "An address that cannot be"),
+        (status = 404, description = "No such station, or the user's players have no such channel"),
+        (status = 422, description = "An address that cannot be"),
         (status = 429, description = "The user has too many open streams"),
         (status = 503, description = "The station does not answer, or there is no room; see Retry-After")))]
 async fn play(
@@ -170,10 +171,8 @@ async fn play(
     let (station, channel) = body.station(&radio).await?;
     let caller = StationCaller { user: user.id(), token_until, is_admin: user.is_admin() };
     let begun = PlayResponse::begin(&radio, &caller, station, channel).await?;
-    if let Some(players) = players
-        && !players(user.id().clone(), begun.clone()).await
-    {
-        return Err(Error::NoSuchChannel.into());
+    if let Some(players) = players {
+        players(user.id().clone(), begun.clone()).await?;
     }
     Ok(Json(begun))
 }

@@ -32,6 +32,7 @@ use primitives::clock::Clock;
 use primitives::ids::UserId;
 use primitives::lifecycle::BackgroundTasks;
 use primitives::unix_time::UnixMillis;
+use server_kit::api::error::Error as ApiError;
 use server_kit::auth::revocation::TokenRevocations;
 use server_kit::auth::token_right::{MAX_RIGHT_TIME, TokenEnd, TokenRight};
 use server_kit::database::Database;
@@ -40,8 +41,8 @@ use server_kit::limit::stream_limits::{StreamLimits, StreamPermit, StreamRefusal
 /// Most boards of stations that nobody listens to, with their titles.
 const MAX_IDLE_BOARDS: usize = 256;
 
-/// Has a user's players of a channel play what an answer of `play` says; resolves to false where there is no such channel.
-pub type PlayerCommand = Arc<dyn Fn(UserId, PlayResponse) -> BoxFuture<'static, bool> + Send + Sync>;
+/// Has a user's players of a channel play what an answer of `play` says; fails where the user has no such channel.
+pub type PlayerCommand = Arc<dyn Fn(UserId, PlayResponse) -> BoxFuture<'static, Result<(), ApiError>> + Send + Sync>;
 
 /// What the service is made of.
 pub struct RadioServiceParts {

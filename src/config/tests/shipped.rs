@@ -43,6 +43,15 @@ fn every_shipped_file_is_good() {
 }
 
 #[test]
+fn the_classes_of_the_shipped_file_have_the_limits_of_the_document() {
+    let file: serde_yaml::Value = serde_yaml::from_str(&read(&conf("tidegate.yaml"))).expect("YAML");
+    for (class, permits) in [("standard", 100), ("elevated", 200), ("strict", 10)] {
+        let limit = &file["Policies"]["RateLimiter"][class]["FixedWindow"];
+        assert_eq!((limit["PermitLimit"].as_u64(), limit["Window"].as_str()), (Some(permits), Some("1m")), "{class}");
+    }
+}
+
+#[test]
 fn every_shipped_yaml_tells_editors_its_schema() {
     for folder in ["", "bad"] {
         for entry in fs::read_dir(conf(folder)).expect("a folder") {

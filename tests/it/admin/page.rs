@@ -6,6 +6,7 @@ use super::streams::begin;
 use crate::cache::TOKEN;
 use crate::support::chromium::Chromium;
 use crate::support::h2::H2;
+use crate::support::looks::{assert_accessible, screen, wish};
 use crate::support::origin::pattern;
 use crate::support::{Gate, Object, ScriptedOrigin, config, eventually};
 
@@ -21,14 +22,6 @@ const TOOLS: &str = r#"
         await until("the question", () => element("ask").open);
         element("ask").querySelector("[value=yes]").click();
     };
-"#;
-
-const AXE: &str = include_str!("../watch/vendor/axe.min.js");
-/// What axe finds, by the rules of WCAG 2.2 A and AA and by best practice.
-const JUDGE: &str = r#"
-    const tags = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"];
-    const { violations } = await axe.run(document, { runOnly: { type: "tag", values: tags } });
-    return violations.map(({ id, nodes }) => `${id}: ${nodes.map(node => `${node.html} ${node.failureSummary}`).join(" | ")}`);
 "#;
 
 /// A gate with the page, and a browser before it.
@@ -66,16 +59,6 @@ impl Desk {
     async fn sign_in(&self) {
         self.run(&format!(r#"await state("signin"); await signIn("{TOKEN}"); await state("ready"); return null;"#))
             .await;
-    }
-
-    async fn screen(&self, width: u32) {
-        let metrics = json!({ "width": width, "height": 800, "deviceScaleFactor": 1, "mobile": false });
-        self.browser.command("Emulation.setDeviceMetricsOverride", metrics).await;
-    }
-
-    async fn assert_accessible(&self, what: &str) {
-        let found = self.browser.run(&format!("if (!window.axe) {{ {AXE} }} {JUDGE}")).await;
-        assert_eq!(found, json!([]), "{what}");
     }
 }
 
@@ -199,7 +182,7 @@ async fn the_page_purges_the_cache_and_reloads_what_it_has_compared() {
 async fn axe_finds_nothing_on_the_admin_page_and_it_fits_a_phone_in_each_language() {
     let Some(desk) = Desk::open().await else { return };
     desk.run(r#"await state("signin"); return null;"#).await;
-    desk.assert_accessible("sign in").await;
+    assert_accessible(&desk.browser, "sign in").await;
     let connection = H2::connect(desk.gate.address()).await;
     let mut stream = connection.open("/stream/long.mp3", &[]).await;
     stream.take(1000).await;
@@ -217,14 +200,13 @@ async fn axe_finds_nothing_on_the_admin_page_and_it_fits_a_phone_in_each_languag
                 .filter(one => one.getBoundingClientRect().right > innerWidth).map(one => one.id) };
     "#;
     for scheme in ["light", "dark"] {
-        let features = json!([{ "name": "prefers-color-scheme", "value": scheme }]);
-        desk.browser.command("Emulation.setEmulatedMedia", json!({ "features": features })).await;
+        wish(&desk.browser, [("prefers-color-scheme", scheme)]).await;
         for (width, language) in [(1280, "en"), (360, "ru"), (320, "es"), (360, "uk")] {
-            desk.screen(width).await;
+            screen(&desk.browser, width, 800).await;
             desk.visit(&format!("?lang={language}")).await;
             let seen = desk.run(filled).await;
             assert_eq!(seen, json!({ "over": 0, "lang": language, "out": [] }), "{width} px");
-            desk.assert_accessible(&format!("{scheme}, {language}, {width} px")).await;
+            assert_accessible(&desk.browser, &format!("{scheme}, {language}, {width} px")).await;
         }
     }
     desk.browser.close().await;

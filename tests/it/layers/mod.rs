@@ -3,6 +3,7 @@
 //! dependency is used, and that `docs/architecture.md` lists every member and module.
 
 mod examples;
+mod pages;
 mod waits;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -4,6 +4,7 @@
 mod away;
 mod breaks;
 mod chat;
+mod looks;
 mod recorded;
 mod rules;
 mod tab;

@@ -1,7 +1,6 @@
 //! What owners and admins set.
 
 use super::*;
-use crate::support::described::Described;
 use crate::support::tools::json_lines;
 
 async fn put(gate: &Gate, id: &str, who: &str, body: Value) -> Reply {
@@ -10,9 +9,20 @@ async fn put(gate: &Gate, id: &str, who: &str, body: Value) -> Reply {
 
 #[tokio::test]
 async fn the_owner_and_an_admin_set_lyrics_and_nobody_else_does() {
-    let (origin, folder) = (ScriptedOrigin::with_track("music").await, TempFolder::new("lyrics"));
+    let folder = TempFolder::new("lyrics");
+    owner_and_admin_set_lyrics(&sqlite(&folder)).await;
+}
+
+#[tokio::test]
+async fn the_owner_and_an_admin_set_lyrics_over_postgresql() {
+    let Some(url) = Postgres::database().await else { return };
+    owner_and_admin_set_lyrics(&url).await;
+}
+
+async fn owner_and_admin_set_lyrics(database: &str) {
+    let origin = ScriptedOrigin::with_track("music").await;
     origin.put("/audio/track.lrc", crate::support::Object::new("[00:01.00]File"));
-    let config = lyrics(&origin.url(), &sqlite(&folder));
+    let config = lyrics(&origin.url(), database);
     let gate = Gate::start(&config).await;
     let described = Described::by(&gate.client()).await;
     add(&gate, "track", "audio", "track.mp3").await;

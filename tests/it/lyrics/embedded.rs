@@ -11,7 +11,7 @@ use crate::support::{Object, in_time, tools};
 const LRC: &str = "[00:01.00]First\n[00:02.50]Second";
 
 /// A file that ffmpeg makes: `seconds` of noise, with tags.
-async fn tagged(ffmpeg: &Path, folder: &TempFolder, name: &str, seconds: u32, more: &[&str]) -> Vec<u8> {
+pub(super) async fn tagged(ffmpeg: &Path, folder: &TempFolder, name: &str, seconds: u32, more: &[&str]) -> Vec<u8> {
     let file = folder.path().join(name);
     let source = format!("anoisesrc=d={seconds}:c=pink:r=44100:a=0.5");
     let mut command = Command::new(ffmpeg);
@@ -37,7 +37,7 @@ fn synchsafe(size: usize) -> [u8; 4] {
 }
 
 /// An ID3v2.4 tag with these frames, before the sound of an MP3.
-fn with_id3(frames: &[Vec<u8>], sound: &[u8]) -> Vec<u8> {
+pub(super) fn with_id3(frames: &[Vec<u8>], sound: &[u8]) -> Vec<u8> {
     let frames = frames.concat();
     let mut file = b"ID3\x04\0\0".to_vec();
     file.extend(synchsafe(frames.len()));
@@ -46,7 +46,7 @@ fn with_id3(frames: &[Vec<u8>], sound: &[u8]) -> Vec<u8> {
     file
 }
 
-fn uslt(lang: &str, text: &str) -> Vec<u8> {
+pub(super) fn uslt(lang: &str, text: &str) -> Vec<u8> {
     frame(b"USLT", &[b"\x03".as_slice(), lang.as_bytes(), b"\0", text.as_bytes()].concat())
 }
 

@@ -1,6 +1,7 @@
 //! Lyrics, through the shipped binary: files beside tracks and tags in real MinIO, services outside by stand-ins, what owners
 //! set, and what is refused.
 
+mod bombs;
 mod edits;
 mod embedded;
 mod refusals;
@@ -13,6 +14,7 @@ use serde_json::{Value, json};
 
 use crate::catalogue::{admin, bearer, send, sqlite, tracks};
 use crate::support::client::Reply;
+use crate::support::described::Described;
 use crate::support::tools::TempFolder;
 use crate::support::{Gate, Minio, Postgres, ScriptedOrigin, eventually};
 
@@ -40,7 +42,10 @@ async fn get(gate: &Gate, what: &str, user: &str) -> Value {
 
 /// What the sources say now, for a user who may have them asked; else the refusal.
 async fn refresh(gate: &Gate, id: &str, user: &str) -> Reply {
-    send(gate, Method::POST, &format!("/api/v1/lyrics/{id}/refresh"), &bearer(user), None).await
+    let path = format!("/api/v1/lyrics/{id}/refresh");
+    let reply = send(gate, Method::POST, &path, &bearer(user), None).await;
+    Described::by(&gate.client()).await.checks("POST", &path, &reply);
+    reply
 }
 
 /// Lines as `start text`.

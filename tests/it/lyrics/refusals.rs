@@ -1,6 +1,7 @@
 //! What is refused, and leaves nothing behind; and tracks that the caller may not have.
 
 use super::*;
+use crate::support::token;
 
 /// Bodies of PUT that are refused, with the status.
 fn refused() -> Vec<(Value, u16)> {
@@ -92,4 +93,23 @@ async fn without_the_section_there_are_no_paths() {
     let (origin, folder) = (ScriptedOrigin::with_track("music").await, TempFolder::new("lyrics"));
     let gate = Gate::start(&tracks(&origin.url(), &sqlite(&folder))).await;
     assert_eq!(ask(&gate, "track", "bob").await.problem(404)["code"], "no_route");
+}
+
+#[tokio::test]
+async fn the_role_vip_has_the_elevated_class() {
+    let (origin, folder) = (ScriptedOrigin::with_track("music").await, TempFolder::new("lyrics"));
+    let mut config = lyrics(&origin.url(), &sqlite(&folder));
+    let limit = |permits: u32| json!({ "FixedWindow": { "PermitLimit": permits, "Window": "1d" } });
+    config["Policies"]["RateLimiter"] = json!({ "standard": limit(1), "elevated": limit(2) });
+    let gate = Gate::start(&config).await;
+    add(&gate, "track", "audio", "track.mp3").await;
+    let mut claims = token::claims("vera");
+    claims["role"] = json!("vip");
+    for (who, most) in [(bearer("bob"), 1), (format!("Bearer {}", token::with(&claims)), 2)] {
+        let path = "/api/v1/lyrics/track";
+        for _ in 0..most {
+            send(&gate, Method::GET, path, &who, None).await.problem(404);
+        }
+        send(&gate, Method::GET, path, &who, None).await.problem(429);
+    }
 }

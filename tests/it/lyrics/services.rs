@@ -16,14 +16,21 @@ struct Stage {
 
 impl Stage {
     async fn start(more: Value) -> Self {
-        let (origin, folder) = (ScriptedOrigin::start().await, TempFolder::new("lyrics"));
+        let folder = TempFolder::new("lyrics");
+        let database = sqlite(&folder);
+        Self::start_with(more, &database, TOKEN, folder).await
+    }
+
+    /// As [`Self::start`], over this database, and with this token for Genius.
+    async fn start_with(more: Value, database: &str, token: &str, folder: TempFolder) -> Self {
+        let origin = ScriptedOrigin::start().await;
         let (lrclib, genius) = (StandIn::lrclib().await, StandIn::genius().await);
-        let mut config = lyrics(&origin.url(), &sqlite(&folder));
+        let mut config = lyrics(&origin.url(), database);
         config["Lyrics"] = more;
         config["Lyrics"]["Lrclib"]["Url"] = json!(lrclib.url());
         config["Lyrics"]["Genius"]["Url"] = json!(genius.url());
         config["Lyrics"]["Genius"]["Token"] = json!("env:GENIUS_TOKEN");
-        let gate = Gate::start_with(&config, &[("GENIUS_TOKEN", TOKEN)]).await;
+        let gate = Gate::start_with(&config, &[("GENIUS_TOKEN", token)]).await;
         Self { gate, origin, lrclib, genius, _folder: folder }
     }
 
@@ -106,7 +113,16 @@ async fn many_askers_cost_one_question() {
 
 #[tokio::test]
 async fn a_search_has_the_song_and_no_other() {
-    let stage = Stage::start(json!({})).await;
+    searches_songs(&Stage::start(json!({})).await).await;
+}
+
+#[tokio::test]
+async fn a_search_has_the_song_and_no_other_over_postgresql() {
+    let Some(url) = Postgres::database().await else { return };
+    searches_songs(&Stage::start_with(json!({}), &url, TOKEN, TempFolder::new("lyrics")).await).await;
+}
+
+async fn searches_songs(stage: &Stage) {
     let search = "search?artist=ada&song=prelude";
     let found = get(&stage.gate, search, "bob").await;
     assert_eq!((&found["artist"], &found["song"]), (&json!("ada"), &json!("prelude")));
@@ -186,4 +202,78 @@ async fn a_service_that_fails_again_and_again_is_not_asked_each_time() {
         }
         assert_eq!(stage.lrclib.asked(), 5.min(number + 1), "once for each track, and then not at all");
     }
+}
+
+#[tokio::test]
+async fn a_track_without_lyrics_is_asked_about_again_after_its_time() {
+    let stage = Stage::start(json!({ "MissCacheFor": "1s" })).await;
+    stage.add("Unknown").await;
+    ask(&stage.gate, "Unknown", "bob").await.problem(404);
+    stage.origin.put("/audio/Ada - Unknown.lrc", crate::support::Object::new("[00:01.00]Now there"));
+    let found = async || (ask(&stage.gate, "Unknown", "bob").await.status == 200).then_some(());
+    eventually("what is kept ends", found).await;
+}
+
+/// Counts of rows.
+async fn kept(gate: &Gate) -> Value {
+    let status = send(gate, Method::GET, "/api/v1/lyrics/cache/status", &admin(), None).await;
+    serde_json::from_slice::<Value>(&status.is(200).body).expect("JSON")["total"].clone()
+}
+
+/// Has one service alone fail in each way, and answer again.
+async fn fails_and_answers_again(name: &str, title: &str, service: impl Fn(&Stage) -> &StandIn) {
+    let stage = Stage::start(json!({ "Sources": [name], name: { "Timeout": "300ms" } })).await;
+    let (gate, stand_in) = (&stage.gate, service(&stage));
+    // Five failures in a row would have it left alone; an answer that cannot be read is none of the service.
+    let moods = [
+        Mood::Hangs,
+        Mood::Status(500),
+        Mood::Cut,
+        Mood::Nonsense,
+        Mood::OtherTypes,
+        Mood::Endless,
+        Mood::Status(401),
+        Mood::Throttles(3600),
+    ];
+    for (number, mood) in moods.into_iter().enumerate() {
+        stage.add(&number.to_string()).await;
+        if mood == Mood::Throttles(3600) {
+            stage.add(title).await;
+            stand_in.is(Mood::Good);
+            assert_eq!(get(gate, title, "bob").await["title"], title, "{name} answers again");
+        }
+        stand_in.is(mood);
+        let before = (kept(gate).await, stand_in.asked());
+        let refused = ask(gate, &number.to_string(), "bob").await;
+        assert!(!refused.header("retry-after").is_empty(), "{name}: {mood:?}");
+        refused.problem(503);
+        assert_eq!((kept(gate).await, stand_in.asked()), (before.0, before.1 + 1), "{name}: {mood:?}: nothing is kept");
+    }
+    stand_in.is(Mood::Good);
+    let asked = stand_in.asked();
+    stage.add("later").await;
+    ask(gate, "later", "bob").await.problem(503);
+    assert_eq!(stand_in.asked(), asked, "{name} asked for an hour");
+}
+
+#[tokio::test]
+async fn lrclib_may_fail_in_any_way_and_nothing_of_it_is_kept() {
+    fails_and_answers_again("Lrclib", "Prelude", |stage| &stage.lrclib).await;
+}
+
+#[tokio::test]
+async fn genius_may_fail_in_any_way_and_nothing_of_it_is_kept() {
+    fails_and_answers_again("Genius", "Sonata", |stage| &stage.genius).await;
+}
+
+#[tokio::test]
+async fn a_token_that_genius_does_not_know_is_no_miss_and_not_logged() {
+    let folder = TempFolder::new("lyrics");
+    let database = sqlite(&folder);
+    let stage = Stage::start_with(json!({ "Sources": ["Genius"] }), &database, "of-somebody-else", folder).await;
+    stage.add("Sonata").await;
+    ask(&stage.gate, "Sonata", "bob").await.problem(503);
+    assert_eq!((kept(&stage.gate).await, stage.genius.asked()), (json!(0), 1));
+    let log = stage.gate.log();
+    assert!(log.contains("status 401") && !log.contains("of-somebody-else"), "{log}");
 }

@@ -1,7 +1,6 @@
 //! Files beside tracks.
 
 use super::*;
-use crate::support::described::Described;
 use crate::support::{curl, token};
 
 #[tokio::test]

@@ -33,6 +33,10 @@ pub enum Mood {
     Nonsense,
     /// 200, and a body without an end.
     Endless,
+    /// 200, and a body that ends before its length.
+    Cut,
+    /// 200, and JSON whose members are of other types.
+    OtherTypes,
 }
 
 /// A stand-in.
@@ -118,6 +122,14 @@ impl StandInState {
                 let more = futures::stream::repeat_with(|| Ok::<_, std::io::Error>(vec![b' '; 65_536]));
                 Some(axum::body::Body::from_stream(more).into_response())
             }
+            Mood::Cut => {
+                let part = [Ok("{\"trackName\":"), Err(std::io::Error::other("the rest is missing"))];
+                let body = axum::body::Body::from_stream(futures::stream::iter(part));
+                Some(([("content-length", "500")], body).into_response())
+            }
+            Mood::OtherTypes => {
+                Some(axum::Json(json!({ "trackName": 5, "response": { "hits": "none" } })).into_response())
+            }
         }
     }
 }
@@ -136,7 +148,13 @@ fn records() -> Vec<Value> {
         record("Ada", "Fugue", 200.0, Some("<b>Only</b> words"), None),
         record("Ada", "Silence", 60.0, None, None),
         record("Other", "Prelude", 5.0, Some("wrong"), None),
+        record("Ada", "Bomb", 5.0, None, Some(&bomb())),
     ]
+}
+
+/// A text of lyrics that would become 300 MB.
+pub fn bomb() -> String {
+    format!("{}{}", "[00:01.00]".repeat(3_000), "x".repeat(100_000))
 }
 
 fn is(record: &Value, member: &str, wanted: Option<&String>) -> bool {

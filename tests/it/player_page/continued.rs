@@ -8,13 +8,13 @@ use crate::catalogue::{admin, send};
 use crate::support::eventually;
 use crate::support::user::ApiUser;
 
-async fn add(room: &Room, id: &str, key: &str) {
+pub(super) async fn add(room: &Room, id: &str, key: &str) {
     let track = json!({ "id": id, "store": "main", "bucket": "audio", "key": key, "contentType": "audio/wav", "ownerId": "ada" });
     send(&room.gate, Method::POST, "/api/v1/admin/tracks", &admin(), Some(track)).await.is(201);
 }
 
 /// Says where ada is in a track.
-async fn stop_at(room: &Room, id: &str, seconds: u32, kind: &str) {
+pub(super) async fn stop_at(room: &Room, id: &str, seconds: u32, kind: &str) {
     let place = json!({ "positionMs": seconds * 1000, "durationMs": 60_000, "kind": kind });
     let path = format!("/api/v1/tracks/{id}/position");
     ApiUser::new(&room.gate, "ada").send(Method::POST, &path, Some(&place)).await.is(204);

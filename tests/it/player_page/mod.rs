@@ -9,9 +9,11 @@ mod playing;
 mod queue;
 mod radio;
 mod signin;
+mod small;
 mod sound;
 mod states;
 mod stations;
+mod windows;
 
 use std::path::Path;
 
@@ -19,6 +21,7 @@ use http::Method;
 use serde_json::{Value, json};
 
 use crate::catalogue::{admin, send, sqlite, tracks};
+use crate::radio::station::Station;
 use crate::support::chromium::Chromium;
 use crate::support::tools::TempFolder;
 use crate::support::user::ApiUser;
@@ -47,8 +50,13 @@ const TOOLS: &str = r#"
 
 /// A WAVE file of 8 bits, of the samples that a function of the seconds gives.
 fn wave(sample: impl Fn(f64) -> f64) -> Vec<u8> {
+    wave_of(LENGTH, sample)
+}
+
+/// As [`wave`], of so many seconds.
+fn wave_of(seconds: u32, sample: impl Fn(f64) -> f64) -> Vec<u8> {
     let at = |n: u32| f64::from(n) / f64::from(RATE);
-    let samples: Vec<u8> = (0..LENGTH * RATE).map(|n| (128.0 + 127.0 * sample(at(n))).round() as u8).collect();
+    let samples: Vec<u8> = (0..seconds * RATE).map(|n| (128.0 + 127.0 * sample(at(n))).round() as u8).collect();
     let length = u32::try_from(samples.len()).expect("short");
     let mut file = b"RIFF".to_vec();
     file.extend((36 + length).to_le_bytes());
@@ -65,15 +73,18 @@ fn sine(hertz: f64, seconds: f64) -> f64 {
     (std::f64::consts::TAU * hertz * seconds).sin()
 }
 
+/// Goes from 440 to 880 Hz and back at each half second of the clock.
+fn two_tones(seconds: f64) -> f64 {
+    let is_high = (seconds + 0.5).rem_euclid(2.0) >= 1.0;
+    0.4 * sine(if is_high { 880.0 } else { 440.0 }, seconds)
+}
+
 /// Sound of a track: Low Tide is a tone of 440 Hz; Night Ferry has three tones, each at a band of the equalizer; Вітер goes
 /// from 440 to 880 Hz and back at each half second of the clock.
 fn sound_of(id: &str) -> Vec<u8> {
     match id {
         "t2" => wave(|seconds| [62.5, 250.0, 1000.0].iter().map(|hertz| 0.2 * sine(*hertz, seconds)).sum()),
-        "t3" => wave(|seconds| {
-            let is_high = (seconds + 0.5).rem_euclid(2.0) >= 1.0;
-            0.4 * sine(if is_high { 880.0 } else { 440.0 }, seconds)
-        }),
+        "t3" => wave(two_tones),
         _ => wave(|seconds| 0.4 * sine(440.0, seconds)),
     }
 }
@@ -136,6 +147,19 @@ impl Room {
         let gate = Gate::start(&config).await;
         fill(&gate).await;
         Some(Self { gate, browser, folder })
+    }
+
+    /// As [`Self::open`], with a station of the name One, and with lyrics of Вітер.
+    async fn with_everything(station: &Station) -> Option<Self> {
+        let change = |config: &mut Value| {
+            config["Radio"] = json!({ "AllowedNetworks": ["127.0.0.1/32"] });
+            config["Lyrics"] = json!({});
+        };
+        let room = Self::open(change).await?;
+        write(&room.folder, "Мар’яна Гай/Степ/01 Вітер.lrc", b"[00:00.50]One\n[00:01.50]Two\n");
+        let one = json!({ "name": "One", "url": station.url("/live.mp3"), "genre": "jazz", "country": "UA" });
+        send(&room.gate, Method::POST, "/api/v1/radio/streams", &admin(), Some(one)).await.is(201);
+        Some(room)
     }
 
     /// Opens the page, signed in as `user`.

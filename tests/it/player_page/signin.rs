@@ -13,26 +13,46 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use super::Room;
-use crate::support::token;
+use super::{Room, looks};
+use crate::support::{eventually, token};
 
 type Fields = std::collections::BTreeMap<String, String>;
+
+/// What a provider does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Mood {
+    /// It signs everybody in.
+    #[default]
+    Good,
+    /// It does not describe itself.
+    Away,
+    /// It says that it is another one.
+    OtherIssuer,
+    /// It sends the user back with an error (RFC 6749 §4.1.2.1).
+    Refuses,
+    /// Its token endpoint fails.
+    NoTokens,
+}
 
 /// Stand-in for a provider: it signs everybody in as ada.
 struct Provider {
     url: String,
+    mood: Mutex<Mood>,
     /// What the page asked for.
     asked: Mutex<Option<Fields>>,
 }
 
 async fn description(State(provider): State<Arc<Provider>>) -> impl IntoResponse {
-    let url = &provider.url;
-    let found = json!({ "issuer": url, "authorization_endpoint": format!("{url}/authorize"), "token_endpoint": format!("{url}/token") });
-    ([("access-control-allow-origin", "*")], Json(found))
+    let (url, mood) = (&provider.url, *provider.mood.lock());
+    let status = if mood == Mood::Away { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
+    let issuer = if mood == Mood::OtherIssuer { "https://other.example" } else { url };
+    let found = json!({ "issuer": issuer, "authorization_endpoint": format!("{url}/authorize"), "token_endpoint": format!("{url}/token") });
+    (status, [("access-control-allow-origin", "*")], Json(found))
 }
 
 async fn authorize(State(provider): State<Arc<Provider>>, Query(fields): Query<Fields>) -> Redirect {
-    let to = format!("{}?code=the-code&state={}", fields["redirect_uri"], fields["state"]);
+    let answer = if *provider.mood.lock() == Mood::Refuses { "error=access_denied" } else { "code=the-code" };
+    let to = format!("{}?{answer}&state={}", fields["redirect_uri"], fields["state"]);
     *provider.asked.lock() = Some(fields);
     Redirect::to(&to)
 }
@@ -45,7 +65,8 @@ async fn exchange(State(provider): State<Arc<Provider>>, Form(fields): Form<Fiel
             && asked["code_challenge_method"] == "S256"
             && asked["response_type"] == "code"
             && asked["redirect_uri"] == fields["redirect_uri"]
-    }) && fields["code"] == "the-code"
+    }) && *provider.mood.lock() != Mood::NoTokens
+        && fields["code"] == "the-code"
         && fields["client_id"] == "the-page";
     let body: (StatusCode, Json<Value>) = match is_good {
         true => (StatusCode::OK, Json(json!({ "access_token": token::of("ada"), "token_type": "Bearer" }))),
@@ -54,23 +75,23 @@ async fn exchange(State(provider): State<Arc<Provider>>, Form(fields): Form<Fiel
     ([("access-control-allow-origin", "*")], body).into_response()
 }
 
-async fn provider() -> String {
+async fn provider() -> Arc<Provider> {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let url = format!("http://{}", listener.local_addr().expect("an address"));
-    let state = Arc::new(Provider { url: url.clone(), asked: Mutex::default() });
+    let state = Arc::new(Provider { url, mood: Mutex::default(), asked: Mutex::default() });
     let router = Router::new()
         .route("/.well-known/openid-configuration", get(description))
         .route("/authorize", get(authorize))
         .route("/token", post(exchange))
-        .with_state(state);
+        .with_state(Arc::clone(&state));
     tokio::spawn(async move { axum::serve(listener, router).await });
-    url
+    state
 }
 
 #[tokio::test]
 async fn a_provider_signs_in_by_the_code_flow_with_pkce() {
-    let issuer = provider().await;
-    let sign_in = json!({ "Issuer": issuer, "ClientId": "the-page" });
+    let provider = provider().await;
+    let sign_in = json!({ "Issuer": provider.url, "ClientId": "the-page" });
     let Some(room) = Room::open(|config| config["Player"]["SignIn"] = sign_in).await else { return };
     room.open_page().await;
     room.run(r#"await until("the button", () => element("provider")); element("provider").click(); return null;"#)
@@ -86,12 +107,40 @@ async fn a_provider_signs_in_by_the_code_flow_with_pkce() {
 }
 
 #[tokio::test]
+async fn a_provider_that_fails_is_told_and_the_next_try_signs_in() {
+    let provider = provider().await;
+    let sign_in = json!({ "Issuer": provider.url, "ClientId": "the-page" });
+    let Some(room) = Room::open(|config| config["Player"]["SignIn"] = sign_in).await else { return };
+    let (away, failed) =
+        ("The sign-in service does not answer. Try again later.", "The sign-in was not completed. Try again.");
+    for (mood, words) in
+        [(Mood::Away, away), (Mood::OtherIssuer, away), (Mood::Refuses, failed), (Mood::NoTokens, failed)]
+    {
+        *provider.mood.lock() = mood;
+        room.open_page().await;
+        room.run(r#"(await until("the button", () => element("provider"))).click(); return null;"#).await;
+        let told = r#"const told = document.getElementById("signin-refused");
+            return told && [told.textContent, location.search, sessionStorage.length];"#;
+        // On the way to the provider and back there is no page to ask.
+        let told = async || room.browser.run_where_there_is_one(told).await.ok().filter(Value::is_array);
+        assert_eq!(eventually("the page says so", told).await, json!([words, "", 0]), "{mood:?}");
+        looks::assert_accessible(&room, &format!("{mood:?}")).await;
+    }
+    *provider.mood.lock() = Mood::Good;
+    room.run(r#"element("provider").click(); return null;"#).await;
+    let seen = r#"await until("the list", () => document.querySelector(".track")); return listed().length;"#;
+    assert_eq!(room.run(seen).await, json!(3));
+    room.browser.close().await;
+}
+
+#[tokio::test]
 async fn a_token_that_is_refused_says_so_and_the_next_one_is_taken() {
     let Some(room) = Room::open(|_| {}).await else { return };
     room.open_page().await;
     let wrong = r#"await state("signin"); element("token").value = "none"; element("signin").requestSubmit();
         return await until("words", () => element("signin-refused")?.textContent);"#;
     assert_eq!(room.run(wrong).await, json!("The token is not accepted, or no longer."));
+    looks::assert_accessible(&room, "a token that is refused").await;
     room.visit("ada").await;
     assert_eq!(room.run(r#"await until("the list", () => listed().length === 3); return true;"#).await, json!(true));
     room.browser.close().await;

@@ -1,9 +1,13 @@
 //! Sound by the page's own controls, measured where it leaves the page for the device.
 
+use http::Method;
 use serde_json::{Value, json};
 
-use super::Room;
+use super::continued::add;
+use super::{Room, two_tones, wave_of, write};
 use crate::player_sound::{MEASURES, TAP, assert_hertz, number};
+use crate::support::eventually;
+use crate::support::user::ApiUser;
 
 /// Waits for a pitch, and that it stays: it is read again from samples that are all of later.
 const PITCHES: &str = r#"
@@ -13,6 +17,24 @@ const PITCHES: &str = r#"
         return pitch();
     };
     const open = async panel => { element(`show-${panel}`).click(); await until("the panel", () => !element("side").hidden); };
+"#;
+
+/// Seconds from the input of the seek bar to the first sample of the other tone of a track of two tones; null where it is not heard.
+const SEEK: &str = r#"
+    const seek = async to => {
+        // At a place that sounds otherwise than what is heard, and goes on so for half a second.
+        const target = Math.floor(audio.currentTime + 0.5) % 2 ? to : to + 1;
+        const hertz = target === to ? 440 : 880;
+        const began = tap.context.currentTime;
+        slide("seek", target);
+        await sounded(heardSeconds() - 0.15);
+        const all = samples(), now = tap.context.currentTime;
+        const time = n => now - (all.length - n) / tap.context.sampleRate;
+        for (let at = 0; at + 512 < all.length; at += 64) {
+            if (time(at) > began && amplitude(all, at, hertz) > 0.2) return time(at) - began + (tap.context.outputLatency || 0);
+        }
+        return null;
+    };
 "#;
 
 /// Opens the page with what is heard being tapped; a script after it measures.
@@ -98,25 +120,80 @@ async fn a_seek_by_the_seek_bar_is_heard_within_300_ms() {
     let script = r#"
         await plays("Вітер");
         await until("all of it", () => audio.buffered.length > 0 && audio.buffered.end(0) > 59);
-        const seek = async to => {
-            // At a place that sounds otherwise than what is heard, and goes on so for half a second.
-            const target = Math.floor(audio.currentTime + 0.5) % 2 ? to : to + 1;
-            const hertz = target === to ? 440 : 880;
-            const began = tap.context.currentTime;
-            slide("seek", target);
-            await sounded(heardSeconds() - 0.15);
-            const all = samples(), now = tap.context.currentTime;
-            const time = n => now - (all.length - n) / tap.context.sampleRate;
-            for (let at = 0; at + 512 < all.length; at += 64) {
-                if (time(at) > began && amplitude(all, at, hertz) > 0.2) return time(at) - began + (tap.context.outputLatency || 0);
-            }
-            return null;
-        };
         const all = [];
         for (const to of [10, 20, 30, 40, 50, 12, 22]) all.push(await seek(to) ?? 9);
         return { median: [...all].sort((one, other) => one - other)[3], all };
     "#;
-    let found = heard(&room, script).await;
+    let found = heard(&room, &format!("{SEEK}{script}")).await;
     assert!((0.0..0.3).contains(&number(&found, "median")), "{found:#}");
+    room.browser.close().await;
+}
+
+/// Seconds of a track that is far longer than what is loaded of it.
+const LONG: u32 = 1200;
+/// Bytes of it that come in a second: 50 times as fast as it plays.
+const PACE: u32 = 400_000;
+
+#[tokio::test]
+#[expect(clippy::print_stderr, reason = "the figures are worth knowing")]
+async fn a_seek_to_what_is_not_loaded_is_heard_within_300_ms() {
+    let Some(room) = Room::open(|_| {}).await else { return };
+    let key = "Ada Lindqvist/Harbour/03 Long Swell.wav";
+    write(&room.folder, key, &wave_of(LONG, two_tones));
+    add(&room, "long", key).await;
+    room.browser.command("Page.addScriptToEvaluateOnNewDocument", json!({ "source": TAP })).await;
+    room.visit("ada").await;
+    room.browser.command("Network.enable", json!({})).await;
+    let slow = json!({ "offline": false, "latency": 0, "downloadThroughput": PACE, "uploadThroughput": -1 });
+    room.browser.command("Network.emulateNetworkConditions", slow).await;
+    let script = r#"
+        await plays("Long Swell");
+        const isLoaded = at => Array.from({ length: audio.buffered.length }, (_, n) => n).some(n => audio.buffered.start(n) <= at + 1 && at <= audio.buffered.end(n));
+        const all = [], loaded = [];
+        for (const to of [1000, 400, 700, 1150, 200]) {
+            loaded.push(isLoaded(to));
+            all.push(await seek(to) ?? 9);
+        }
+        return { all: all.sort((one, other) => one - other), best: all[0], loaded };
+    "#;
+    let found = heard(&room, &format!("{SEEK}{script}")).await;
+    eprintln!("from a seek to what is not loaded to its sound: {} s", found["all"]);
+    assert_eq!(found["loaded"], json!([false, false, false, false, false]));
+    // The best of them: the others say what else the machine does meanwhile.
+    assert!((0.0..0.3).contains(&number(&found, "best")), "{found:#}");
+    room.browser.close().await;
+}
+
+#[tokio::test]
+async fn a_band_that_is_moved_is_heard_and_makes_the_preset_the_users_own() {
+    let Some(room) = listening().await else { return };
+    let script = r#"
+        const level = hertz => bins()[Math.round(hertz * tap.fftSize / tap.context.sampleRate)];
+        const levels = () => [62.5, 250, 1000].map(level);
+        await plays("Night Ferry");
+        await until("three tones", () => levels().every(one => one > -40));
+        await settled();
+        const before = levels();
+        await open("sound");
+        slide("band-5", 6);
+        await until("another sound", () => Math.abs(levels()[0] - before[0]) > 3);
+        await settled();
+        const [low, , high] = levels().map((one, n) => one - before[n]);
+        return { gain: high - low, preset: element("preset").value };
+    "#;
+    let found = heard(&room, script).await;
+    assert_eq!(found["preset"], "custom");
+    let gain = number(&found, "gain");
+    assert!((gain - 6.0).abs() < 1.0, "{gain} dB of 6 at 1 kHz, against 62.5 Hz, which was not moved");
+    room.run(r#"for (let n = 0; n < 10; n++) slide(`band-${n}`, n - 5); return null;"#).await;
+    let user = ApiUser::new(&room.gate, "ada");
+    eventually("the server has all ten", async || {
+        let reply = user.send(Method::GET, "/api/v1/playback/settings", None).await;
+        let told: Value = serde_json::from_slice(&reply.is(200).body).expect("JSON");
+        let bands: Vec<f64> = told["equalizer"]["bands"].as_array()?.iter().filter_map(Value::as_f64).collect();
+        let moved = [-5.0, -4.0, -3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 3.0, 4.0];
+        (told["equalizer"]["preset"] == "custom" && bands == moved).then_some(())
+    })
+    .await;
     room.browser.close().await;
 }

@@ -4,19 +4,118 @@ use http::Method;
 use serde_json::{Value, json};
 
 use super::looks::assert_accessible;
-use super::{Room, write};
+use super::{Room, TOOLS, write};
+use crate::radio::station::Station;
 use crate::support::eventually;
 use crate::support::user::ApiUser;
 
-/// Answers of the server that have to be provoked: `failing` has pieces of paths, with the status of their answers.
+/// Answers of the server that have to be provoked: `failing` has pieces of paths, with the status of their answers, or `held`.
 const FAILING: &str = r#"
     window.failing = JSON.parse(sessionStorage.getItem("failing") ?? "{}");
     const ask = window.fetch;
     window.fetch = (path, ...rest) => {
         const status = Object.entries(window.failing).find(([piece]) => String(path).includes(piece))?.[1];
+        // One that is held is never answered.
+        if (status === "held") return new Promise(() => {});
         return status ? Promise.resolve(new Response("{}", { status })) : ask(path, ...rest);
     };
 "#;
+
+/// States of the page, each with the script that provokes it, the text that it shows, and the script that ends it.
+const STATES: [(&str, &str, &str, &str); 7] = [
+    (
+        "a track that cannot be had is passed over",
+        r#"await plays("Low Tide"); failing["/t2/stream-url"] = 404; element("next").click();
+           return await until("words", () => document.querySelector("footer [role=alert]")?.textContent);"#,
+        "This track cannot be had.",
+        r#"return await until("the one after it", () => element("title").textContent === "Вітер" && !audio.paused && !document.querySelector("footer [role=alert]"));"#,
+    ),
+    (
+        "a track that is not answered for is tried again",
+        r#"await plays("Low Tide"); failing["/t2/stream-url"] = 503; element("next").click();
+           return await until("words", () => document.querySelector("footer [role=alert]")?.textContent);"#,
+        "No answer. Trying again …",
+        r#"return await until("sound", () => element("title").textContent === "Night Ferry" && audio.currentTime > 0.1 && !document.querySelector("footer [role=alert]"));"#,
+    ),
+    (
+        "a station that does not answer",
+        r#"element("go-radio").click(); failing["/radio/play"] = 503;
+           (await until("the station", () => element("stations")?.querySelector("button"))).click();
+           return await until("words", () => element("told").classList.contains("toast") && element("told").textContent);"#,
+        "One does not answer",
+        r#"element("stations").querySelector("button").click(); await until("the station", () => element("title").textContent === "One");
+           element("go-library").click(); return true;"#,
+    ),
+    (
+        "lyrics on their way",
+        r#"failing["/lyrics/"] = "held"; await plays("Night Ferry"); element("show-lyrics").click();
+           return await until("words", () => document.querySelector(".side [role=status]")?.textContent);"#,
+        "Loading …",
+        r#"await plays("Low Tide"); return await until("an answer", () => !document.querySelector(".side [role=status]"));"#,
+    ),
+    (
+        "lyrics without times",
+        r#"return await until("words", () => document.querySelector(".side .plain-lyrics")?.textContent);"#,
+        "One line\nand another",
+        r#"return element("lyrics-later") === null;"#,
+    ),
+    (
+        "a track without words",
+        r#"await plays("Night Ferry"); return await until("words", () => document.querySelector(".side h3")?.textContent);"#,
+        "Instrumental",
+        r#"element("close").click(); sessionStorage.setItem("failing", JSON.stringify({ "/api/v1/tracks?": "held" })); location.reload(); return true;"#,
+    ),
+    (
+        "the library on its way",
+        r#"return (await until("words", () => document.querySelector(".ghost") && document.querySelector('#view [role=status]')))?.textContent;"#,
+        "Loading …",
+        r#"sessionStorage.removeItem("failing"); return document.body.dataset.state === "loading";"#,
+    ),
+];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_state_says_what_it_is_and_the_page_goes_on() {
+    let station = Station::start().await;
+    let Some(room) = Room::with_everything(&station).await else { return };
+    write(&room.folder, "Ada Lindqvist/Harbour/01 Low Tide.txt", b"One line\nand another\n");
+    let instrumental = json!({ "instrumental": true });
+    ApiUser::new(&room.gate, "ada").send(Method::PUT, "/api/v1/lyrics/t2", Some(&instrumental)).await.is(200);
+    room.browser.command("Page.addScriptToEvaluateOnNewDocument", json!({ "source": FAILING })).await;
+    room.visit("ada").await;
+    for (what, provoked, text, ended) in STATES {
+        let run = async |script: &str| {
+            // Where the page begins anew there is none for a moment.
+            let found = async || room.browser.run_where_there_is_one(&format!("{TOOLS}{script}")).await.ok();
+            eventually(what, found).await
+        };
+        assert_eq!(run(provoked).await, json!(text), "{what}");
+        assert_accessible(&room, what).await;
+        assert_eq!(run(&format!("failing = {{}}; {ended}")).await, json!(true), "{what}");
+    }
+    room.browser.close().await;
+}
+
+#[tokio::test]
+async fn a_pitch_that_this_browser_cannot_change_is_said_in_the_panel_of_the_sound() {
+    let Some(room) = Room::open(|_| {}).await else { return };
+    room.visit("ada").await;
+    room.browser.command("Network.enable", json!({})).await;
+    room.browser.command("Network.setBlockedURLs", json!({ "urls": ["*signalsmith*"] })).await;
+    let failed = r#"
+        await plays("Low Tide");
+        element("show-sound").click();
+        await until("the panel", () => element("pitch"));
+        slide("pitch", 3);
+        return await until("words", () => document.querySelector(".side [role=alert]")?.textContent);
+    "#;
+    assert_eq!(room.run(failed).await, json!("This browser cannot change the pitch here."));
+    assert_accessible(&room, "a pitch that cannot be changed").await;
+    room.browser.command("Network.setBlockedURLs", json!({ "urls": [] })).await;
+    let works =
+        r#"slide("pitch", 2); return await until("it works", () => !document.querySelector(".side [role=alert]"));"#;
+    assert_eq!(room.run(works).await, json!(true));
+    room.browser.close().await;
+}
 
 async fn with_failures() -> Option<Room> {
     let change = |config: &mut Value| {
@@ -151,5 +250,49 @@ async fn sound_goes_on_when_the_network_is_back_and_what_was_changed_meanwhile_i
         ((speed, pitch, preset) == (&json!(1.25), &json!(2), &json!("rock"))).then_some(())
     })
     .await;
+    room.browser.close().await;
+}
+
+#[tokio::test]
+async fn what_was_changed_without_the_network_is_sent_though_the_page_was_closed() {
+    let Some(room) = Room::open(|config| config["Radio"] = json!({})).await else { return };
+    let other = room.browser.another_window("about:blank").await;
+    room.visit("ada").await;
+    room.run(r#"await plays("Low Tide"); return null;"#).await;
+    room.browser.command("Network.enable", json!({})).await;
+    let offline = json!({ "offline": true, "latency": 0, "downloadThroughput": -1, "uploadThroughput": -1 });
+    room.browser.command("Network.emulateNetworkConditions", offline).await;
+    let changed = r#"
+        (await until("the place", () => element("go-radio"))).click();
+        await until("the notice", () => element("radio-title") && element("offline"));
+        choose("speed", "1.25");
+        element("show-sound").click();
+        (await until("the box", () => element("track-speed"))).click();
+        choose("speed", "1.5");
+        slide("pitch", 2);
+        slide("seek", 45);
+        const waiting = () => Object.keys(JSON.parse(localStorage.getItem("tidegate.player.changes.ada") ?? "{}")).sort().join();
+        await until("what waits", () => waiting() === "semitones,speed,track t1" && element("offline").textContent.includes("1 place is kept"));
+        return element("notice").getAttribute("role");
+    "#;
+    assert_eq!(room.run(changed).await, json!("status"));
+    assert_accessible(&room, "the notice that there is no network").await;
+    room.browser.close_window(&other).await;
+    let user = ApiUser::new(&room.gate, "ada");
+    let told = async || {
+        let reply = user.send(Method::GET, "/api/v1/playback/settings?track_id=t1", None).await;
+        let told: Value = serde_json::from_slice(&reply.is(200).body).expect("JSON");
+        json!([told["speed"], told["semitones"], told["track_speed"]])
+    };
+    assert_eq!(told().await, json!([1.0, 0, null]), "nothing of it was sent");
+    room.visit("ada").await;
+    eventually("the server has the settings", async || (told().await == json!([1.25, 2, 1.5])).then_some(())).await;
+    room.position_becomes("ada", "t1", |at| at > 44_900).await;
+    let sent = r#"
+        await until("nothing waits", () => Object.keys(localStorage).every(key => !/changes|places/.test(key)) && !element("offline"));
+        await until("the track", () => audio.readyState > 0);
+        return [element("speed").value, audio.playbackRate];
+    "#;
+    assert_eq!(room.run(sent).await, json!(["1.5", 1.5]));
     room.browser.close().await;
 }

@@ -30,6 +30,33 @@ async fn addresses_that_are_not_public_are_refused_however_they_are_reached() {
 }
 
 #[tokio::test]
+async fn a_segment_or_a_variant_of_hls_that_is_not_public_is_refused() {
+    let folder = TempFolder::new("radio");
+    let (gate, station) = (Gate::start(&in_a_file(&folder)).await, Station::start().await);
+    let admin = Client::admin(&gate);
+    for path in [
+        "/hls-to-loopback.m3u8",
+        "/hls-to-metadata.m3u8",
+        "/hls-moved.m3u8",
+        "/variants-to-loopback.m3u8",
+        "/variants-moved.m3u8",
+    ] {
+        let body = json!({ "name": "Inside", "url": station.url(path) });
+        let said = admin.send(Method::POST, "streams", Some(&body)).await.problem(422);
+        let detail = said["detail"].as_str().expect("a detail");
+        assert!(detail.contains("its address is not a public one") && !detail.contains("127.0.0"), "{path}: {detail}");
+    }
+    assert_eq!(admin.get("streams").await["items"], json!([]), "nothing is kept");
+    // Whose segments are where they may be is a station.
+    for path in ["/hls.m3u8", "/variants.m3u8"] {
+        let body = json!({ "name": "Outside", "url": station.url(path) });
+        let listed = json_of(admin.send(Method::POST, "streams", Some(&body)).await.is(201));
+        assert_eq!((&listed["hls"], &listed["codec"]), (&json!(true), &json!("mp3")), "{path}");
+        admin.send(Method::DELETE, &format!("streams/{}", id_of(&listed)), None).await.is(204);
+    }
+}
+
+#[tokio::test]
 async fn what_is_no_station_is_refused() {
     let folder = TempFolder::new("radio");
     let (gate, station) = (Gate::start(&in_a_file(&folder)).await, Station::start().await);
@@ -180,4 +207,65 @@ async fn a_ticket_opens_its_station_alone() {
     let refused = anonymous.get(&live(&one, &ticket), &[]).await;
     assert!(!refused.header("retry-after").is_empty() && refused.problem(429)["reset_after"].is_u64());
     assert!(!gate.log().contains(&ticket), "no log has it");
+}
+
+#[tokio::test]
+async fn players_of_a_channel_that_is_none_of_the_users_begin_nothing() {
+    let folder = TempFolder::new("radio");
+    let mut config = in_a_file(&folder);
+    config["Playback"] = json!({});
+    let (gate, station) = (Gate::start(&config).await, Station::start().await);
+    let listed = Client::admin(&gate).add("One", &station.url("/live.mp3")).await;
+    let (alice, bob) = (Client::new(&gate, "alice"), Client::new(&gate, "bob"));
+    let report = json!({ "session_id": "s", "seq": 1, "track_id": "t", "state": "paused", "position_ms": 0 });
+    bob.0.send(Method::POST, "/api/v1/playback/report?channel_id=kitchen", Some(&report)).await.is(200);
+    for (who, channel, status) in [(&alice, "kitchen", 404), (&alice, "nowhere", 404), (&bob, "kitchen", 200)] {
+        let body = json!({ "stream_id": listed["id"], "channel_id": channel, "to_players": true });
+        let reply = who.send(Method::POST, "play", Some(&body)).await;
+        assert_eq!(reply.status, status, "{channel}: {}", reply.text());
+        if status == 404 {
+            let said = reply.problem(404)["detail"].as_str().expect("a detail").to_owned();
+            assert!(said.starts_with("there is no such channel"), "{said}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_role_vip_has_the_elevated_class() {
+    let folder = TempFolder::new("radio");
+    let mut config = in_a_file(&folder);
+    let limit = |permits: u32| json!({ "FixedWindow": { "PermitLimit": permits, "Window": "1d" } });
+    config["Policies"]["RateLimiter"] = json!({ "standard": limit(1), "elevated": limit(2) });
+    let gate = Gate::start(&config).await;
+    let mut claims = token::claims("vera");
+    claims["role"] = json!("vip");
+    let mut vip = Client::new(&gate, "vera");
+    vip.0.authorization = format!("Bearer {}", token::with(&claims));
+    for (client, most) in [(Client::new(&gate, "alice"), 1), (vip, 2)] {
+        for _ in 0..most {
+            client.get("streams").await;
+        }
+        client.send(Method::GET, "streams", None).await.problem(429);
+    }
+}
+
+#[tokio::test]
+async fn without_the_section_there_are_no_stations() {
+    let folder = TempFolder::new("radio");
+    let mut config = in_a_file(&folder);
+    config.as_object_mut().expect("a map").remove("Radio");
+    let gate = Gate::start(&config).await;
+    let alice = Client::new(&gate, "alice");
+    for (method, what) in [
+        (Method::GET, "streams"),
+        (Method::POST, "streams"),
+        (Method::POST, "play"),
+        (Method::GET, "directory"),
+        (Method::GET, "01997b6e-5f3c-7c2e-9d0a-1f2e3d4c5b6a/live"),
+        (Method::GET, "01997b6e-5f3c-7c2e-9d0a-1f2e3d4c5b6a/now"),
+    ] {
+        assert_eq!(alice.send(method, what, None).await.problem(404)["code"], "no_route", "{what}");
+    }
+    assert!(!gate.metrics().await.contains("tidegate_radio_"));
+    assert!(!gate.client().get("/openapi.json", &[]).await.text().contains("/api/v1/radio/"));
 }

@@ -192,6 +192,13 @@ fn answer(path: &str, own: SocketAddr) -> String {
     let whole = |kind: &str, body: &str| {
         format!("HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nContent-Length: {}\r\n\r\n{body}", body.len())
     };
+    let hls = |segment: &str| {
+        let text = format!("#EXTM3U\n#EXT-X-TARGETDURATION:6\n#EXT-X-MEDIA-SEQUENCE:1\n#EXTINF:6,\n{segment}\n");
+        whole("application/vnd.apple.mpegurl", &text)
+    };
+    let variants = |variant: &str| {
+        whole("application/vnd.apple.mpegurl", &format!("#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=128000\n{variant}\n"))
+    };
     match path {
         "/listen.pls" => whole(
             "audio/x-scpls",
@@ -209,6 +216,13 @@ fn answer(path: &str, own: SocketAddr) -> String {
         "/to-loopback.pls" => {
             whole("audio/x-scpls", &format!("[playlist]\nFile1=http://127.0.0.2:{}/live.mp3\n", own.port()))
         }
+        "/hls.m3u8" => hls("/fast.mp3"),
+        "/variants.m3u8" => variants("/hls.m3u8"),
+        "/hls-to-loopback.m3u8" => hls(&format!("http://127.0.0.2:{}/fast.mp3", own.port())),
+        "/hls-to-metadata.m3u8" => hls("http://169.254.169.254/latest/meta-data/"),
+        "/hls-moved.m3u8" => hls("/to-loopback"),
+        "/variants-to-loopback.m3u8" => variants(&format!("http://127.0.0.2:{}/hls.m3u8", own.port())),
+        "/variants-moved.m3u8" => variants("/to-mapped"),
         "/page" => whole("text/html", "<!DOCTYPE html><html><body>Radio</body></html>"),
         "/empty" => whole("audio/mpeg", ""),
         _ => "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n".to_owned(),

@@ -110,3 +110,40 @@ async fn the_list_is_bounded() {
     admin.send(Method::POST, "streams", Some(&body)).await.problem(409);
     assert_eq!(station.plays(), 1, "nothing was asked for it");
 }
+
+/// The beginning of an answer that has no end.
+async fn beginning(client: &Client, what: &str) -> (Reply, reqwest::Response) {
+    let request = client.0.client.request(Method::GET, &path(what)).header("authorization", &client.0.authorization);
+    let mut response = request.send().await.expect("the gate answers");
+    let (status, headers) = (response.status(), response.headers().clone());
+    let body = response.chunk().await.expect("it goes on").expect("it does not end");
+    (Reply { status, headers, body }, response)
+}
+
+#[tokio::test]
+async fn sound_and_titles_are_answered_as_they_are_described() {
+    let folder = TempFolder::new("radio");
+    let mut config = in_a_file(&folder);
+    config["Radio"]["MaxListenersPerUser"] = json!(1);
+    let (gate, station) = (Gate::start(&config).await, Station::start().await);
+    let (admin, described) = (Client::admin(&gate), Described::by(&gate.client()).await);
+    let one = admin.add("One", &station.url("/live.mp3")).await;
+    let unknown = "01997b6e-5f3c-7c2e-9d0a-1f2e3d4c5b6a";
+    for (user, end) in [("alice", "live"), ("bob", "now")] {
+        let (client, what) = (Client::new(&gate, user), format!("{}/{end}", id_of(&one)));
+        let refused = async |what: &str, status: u16| {
+            let reply = client.send(Method::GET, what, None).await;
+            described.checks("GET", &path(what), &reply);
+            reply.problem(status);
+        };
+        refused(&format!("none/{end}"), 400).await;
+        refused(&format!("{unknown}/{end}"), 404).await;
+        let (reply, response) = beginning(&client, &what).await;
+        described.checks("GET", &path(&what), reply.is(200));
+        refused(&what, 429).await;
+        drop(response);
+        let anonymous = gate.client().get(&path(&what), &[]).await;
+        described.checks("GET", &path(&what), &anonymous);
+        anonymous.problem(401);
+    }
+}

@@ -93,6 +93,11 @@ impl Chromium {
 
     /// Runs the body of an async function in the page and gives what it returns.
     pub async fn run(&self, body: &str) -> Value {
+        self.run_where_there_is_one(body).await.unwrap_or_else(|error| panic!("{error:#}"))
+    }
+
+    /// As [`Self::run`]; fails with what WebDriver or the page says, such as that the page has gone to another one meanwhile.
+    pub async fn run_where_there_is_one(&self, body: &str) -> Result<Value, Value> {
         let script = format!(
             "const done = arguments[arguments.length - 1];
              {UNTIL}
@@ -100,7 +105,7 @@ impl Chromium {
             UNTIL = UNTIL.replace("LIMIT", &LIMIT.as_millis().to_string())
         );
         let answer = json!({ "script": script, "args": [] });
-        post(&self.client, &format!("{}/execute/async", self.session), &answer).await
+        ask(&self.client, &format!("{}/execute/async", self.session), &answer).await
     }
 
     /// Opens a page in another window and goes on there; returns the window from before.
@@ -117,6 +122,13 @@ impl Chromium {
         let before: Value = self.client.get(&address).send().await.expect("it answers").json().await.expect("JSON");
         post(&self.client, &address, &json!({ "handle": window })).await;
         before["value"].clone()
+    }
+
+    /// Closes this window, and goes on in another one.
+    pub async fn close_window(&self, next: &Value) {
+        let closed = self.client.delete(format!("{}/window", self.session)).send().await.expect("it answers");
+        assert!(closed.status().is_success(), "{}", closed.status());
+        post(&self.client, &format!("{}/window", self.session), &json!({ "handle": next })).await;
     }
 
     /// Sends a command of the DevTools protocol.
@@ -181,9 +193,14 @@ const FLAGS: [&str; 9] = [
 ];
 
 async fn post(client: &reqwest::Client, url: &str, body: &Value) -> Value {
+    let answer = ask(client, url, body).await;
+    answer.unwrap_or_else(|error| panic!("WebDriver failed: {error:#}"))
+}
+
+/// Sends a command; the error is WebDriver's, or what a script has thrown.
+async fn ask(client: &reqwest::Client, url: &str, body: &Value) -> Result<Value, Value> {
     let response = client.post(url).timeout(SCRIPT_LIMIT * 2).json(body).send().await.expect("chromedriver answers");
     let mut answer: Value = response.json().await.expect("WebDriver speaks JSON");
     let value = answer["value"].take();
-    assert!(value["error"].is_null(), "WebDriver or the page failed: {value:#}");
-    value
+    if value["error"].is_null() { Ok(value) } else { Err(value) }
 }

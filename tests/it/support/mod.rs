@@ -14,6 +14,7 @@ pub mod h2;
 pub mod heard;
 pub mod issuer;
 pub mod kafka;
+pub mod looks;
 pub mod minio;
 pub mod nginx;
 pub mod origin;

@@ -11,6 +11,7 @@ async fn players_do_what_is_written_and_pressed() {
     let folder = TempFolder::new("telegram");
     let (api, gate) = bot(&folder).await;
     link(&api, &gate, &bearer("ada"), ADA).await;
+    let mut listener = Listener::open(&gate, "ada", "").await;
     for (text, expected) in [
         ("/speed 1,25", "Speed: 1.25×"),
         ("/pitch −2", "Pitch: -2 semitones"),
@@ -24,6 +25,12 @@ async fn players_do_what_is_written_and_pressed() {
     ] {
         let answer = api.ask(ADA, text).await;
         assert!(answer.starts_with(expected), "{text}: {answer}");
+        // What is done in a chat is heard by players.
+        for (of, name, value) in [("/speed 1,25", "speed", json!(1.25)), ("/pitch −2", "semitones", json!(-2))] {
+            if let Some(listener) = listener.as_mut().filter(|_| text == of) {
+                while listener.event("settings").await[name] != value {}
+            }
+        }
     }
     let report = json!({ "track_id": "t1", "state": "paused", "position_ms": 60_000, "duration_ms": 200_000,
         "session_id": "s", "seq": 1 });

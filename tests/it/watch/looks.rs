@@ -1,18 +1,12 @@
 //! How the page looks and reads: by axe, in four languages, on small screens, enlarged, dark, with the system's colours.
 
-use serde_json::{Value, json};
+use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use super::Cinema;
+use crate::support::looks::{assert_accessible, assert_fits, screen, wish};
 
 const AXE: &str = include_str!("vendor/axe.min.js");
-
-/// What axe finds, by the rules of WCAG 2.2 A and AA and by best practice.
-const JUDGE: &str = r#"
-    const tags = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"];
-    const { violations } = await axe.run(document, { runOnly: { type: "tag", values: tags } });
-    return violations.map(({ id, nodes }) => `${id}: ${nodes.map(node => `${node.html} ${node.failureSummary}`).join(" | ")}`);
-"#;
 
 #[test]
 fn axe_is_the_one_that_was_published() {
@@ -20,44 +14,30 @@ fn axe_is_the_one_that_was_published() {
     assert_eq!(sum, "29348999450cdf2849a8e70b7912fc2da85a849da39c0d0d5394f51d4a9ed95c");
 }
 
-async fn assert_accessible(cinema: &Cinema, what: &str) {
-    let found = cinema.browser.run(&format!("if (!window.axe) {{ {AXE} }} {JUDGE}")).await;
-    assert_eq!(found, json!([]), "{what}");
-}
-
-async fn media(cinema: &Cinema, features: Value) {
-    cinema.browser.command("Emulation.setEmulatedMedia", json!({ "features": features })).await;
-}
-
-async fn width(cinema: &Cinema, pixels: u32) {
-    let metrics = json!({ "width": pixels, "height": 800, "deviceScaleFactor": 1, "mobile": false });
-    cinema.browser.command("Emulation.setDeviceMetricsOverride", metrics).await;
-}
-
 #[tokio::test]
 async fn axe_finds_nothing_on_the_page_whatever_it_shows() {
     let Some(cinema) = Cinema::open(|_| {}).await else { return };
     cinema.browser.open(&format!("{}/watch/dune", cinema.gate.url())).await;
     cinema.run(r#"await state("signin"); return null;"#).await;
-    assert_accessible(&cinema, "sign in").await;
+    assert_accessible(&cinema.browser, "sign in").await;
     cinema.sign_in("ada").await;
     for scheme in ["light", "dark"] {
-        media(&cinema, json!([{ "name": "prefers-color-scheme", "value": scheme }])).await;
+        wish(&cinema.browser, [("prefers-color-scheme", scheme)]).await;
         // Languages differ in words, not in colours.
         let languages = if scheme == "light" { &["en", "es", "ru", "uk"][..] } else { &["en"] };
         for language in languages {
             cinema.visit(&format!("?lang={language}")).await;
             cinema.run(r#"await plays(); element("play").click(); await state("paused"); return null;"#).await;
-            assert_accessible(&cinema, &format!("{scheme}, {language}")).await;
+            assert_accessible(&cinema.browser, &format!("{scheme}, {language}")).await;
         }
         cinema.run(r#"element("keys").click(); return null;"#).await;
-        assert_accessible(&cinema, &format!("the help, {scheme}")).await;
+        assert_accessible(&cinema.browser, &format!("the help, {scheme}")).await;
         cinema.browser.open(&format!("{}/watch/none", cinema.gate.url())).await;
         cinema.run(r#"await until("a notice", () => !element("notice").hidden); return null;"#).await;
-        assert_accessible(&cinema, &format!("a notice, {scheme}")).await;
+        assert_accessible(&cinema.browser, &format!("a notice, {scheme}")).await;
         cinema.browser.open(&format!("{}/watch/", cinema.gate.url())).await;
         cinema.run(r#"await state("list"); return null;"#).await;
-        assert_accessible(&cinema, &format!("the list, {scheme}")).await;
+        assert_accessible(&cinema.browser, &format!("the list, {scheme}")).await;
     }
     cinema.browser.close().await;
 }
@@ -104,17 +84,10 @@ async fn the_page_fits_a_small_screen_and_an_enlarged_one_and_takes_the_systems_
     cinema.run(r#"await plays(); await until("subtitles", () => options("subtitles").length > 1); return null;"#).await;
     // 360 px; 1280 px at 200 %; and 320 px, which is 1280 px at 400 % (WCAG 1.4.10).
     for pixels in [360, 640, 320] {
-        width(&cinema, pixels).await;
-        let seen = r#"
-            const targets = [...document.querySelectorAll("button, input, select")].filter(one => one.checkVisibility());
-            const size = one => { const { width, height } = one.getBoundingClientRect(); return Math.min(width, height); };
-            return { over: document.documentElement.scrollWidth - innerWidth, count: targets.length > 10,
-                small: targets.filter(one => size(one) < 24).map(one => one.id),
-                out: targets.filter(one => one.getBoundingClientRect().right > innerWidth).map(one => one.id) };
-        "#;
-        assert_eq!(cinema.run(seen).await, json!({ "over": 0, "count": true, "small": [], "out": [] }), "{pixels} px");
+        screen(&cinema.browser, pixels, 800).await;
+        assert_fits(&cinema.browser, &format!("{pixels} px")).await;
     }
-    media(&cinema, json!([{ "name": "forced-colors", "value": "active" }, { "name": "prefers-reduced-motion", "value": "reduce" }])).await;
+    wish(&cinema.browser, [("forced-colors", "active"), ("prefers-reduced-motion", "reduce")]).await;
     let calm = r#"
         element("waiting").hidden = false;
         const style = id => getComputedStyle(element(id));

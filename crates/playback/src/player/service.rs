@@ -360,13 +360,13 @@ impl PlayerService {
         self.publish(key, EventKind::Player, &view).await;
     }
 
-    /// Tells the players of a user's channel to play something: `command` says what. Returns false where no channel can have
-    /// that id.
-    pub async fn send_play(&self, user: &UserId, channel: &str, command: &impl Serialize) -> bool {
-        let Some(channel) = ChannelId::parse(channel) else { return false };
+    /// Tells the players of a user's channel to play something: `command` says what. Fails where the user has no such channel.
+    pub async fn send_play(&self, user: &UserId, channel: &str, command: &impl Serialize) -> Result<(), Error> {
+        let channel = ChannelId::parse(channel).ok_or(Error::NoSuchChannel)?;
         let key = PlayerKey { user: user.clone(), channel };
+        self.channel(&key).await?;
         self.publish(&key, EventKind::Play, command).await;
-        true
+        Ok(())
     }
 
     /// Tells the listeners of this node and the other nodes.

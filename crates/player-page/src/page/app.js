@@ -102,6 +102,8 @@ export class App {
     if (visit !== this.visit) return;
     if (this.api.token && !this.settings.token) sessionStorage.setItem(TOKEN, this.api.token);
     this.live.listen();
+    // What a page that was closed without the network could not send.
+    this.live.flush();
     this.places.flush();
     this.library.loadContinued();
     this.applySound();
@@ -352,6 +354,7 @@ export class App {
     document.title = heard ? `${heard.title} – Tidegate` : "Tidegate";
     render(frame.tools(this), element("tools"));
     render(isIn ? frame.places(this) : nothing, element("places"));
+    render(frame.notice(this), element("notice"));
     render(state === "signin" ? frame.signIn(this) : this.place === "radio" && isIn ? radioView(this) : frame.library(this), element("view"));
     element("deck").hidden = !isIn;
     if (isIn) render(deck(this), element("deck"));

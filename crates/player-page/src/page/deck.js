@@ -31,11 +31,11 @@ export function deck(app) {
     </div>
     <div class="transport">
       <div class="buttons">
-        <button type="button" class="round only-wide" id="shuffle" aria-pressed=${String(app.queue.shuffle)} aria-label=${text("shuffle")} title=${text("shuffle")} @click=${() => app.queue.toggleShuffle()} ?disabled=${!track}>${icon("shuffle")}</button>
+        ${shuffleButton(app, "shuffle", "only-wide")}
         <button type="button" class="round" id="previous" aria-label=${text("previous")} title=${text("previous")} @click=${app.previous} ?disabled=${!track}>${icon("previous")}</button>
         <button type="button" class="round play ${waits ? "waits" : ""}" id="play" aria-label=${label} title=${label} @click=${app.toggle}>${icon(isPlaying ? "pause" : "play")}</button>
         <button type="button" class="round" id="next" aria-label=${text("next")} title=${text("next")} @click=${app.next} ?disabled=${!track}>${icon("next")}</button>
-        <button type="button" class="round only-wide" id="repeat" aria-pressed=${String(app.queue.repeat !== "off")} aria-label=${text(`repeat.${app.queue.repeat}`)} title=${text(`repeat.${app.queue.repeat}`)} @click=${() => app.queue.toggleRepeat()} ?disabled=${!track}>${icon(app.queue.repeat === "one" ? "one" : "repeat")}</button>
+        ${repeatButton(app, "repeat", "only-wide")}
       </div>
       ${station ? html`<p class="on-air"><span class="dot" aria-hidden="true"></span>${text("radio.live")}</p>` : seekBar(app)}
     </div>
@@ -45,11 +45,35 @@ export function deck(app) {
         ${speeds(app.live.playedSpeed).map((speed) => html`<option value=${speed} ?selected=${speed === app.live.playedSpeed}>${times(speed)}</option>`)}</select>
       ${panelButton(app, "sound")}${app.lyrics.isThere ? panelButton(app, "lyrics") : nothing}${panelButton(app, "queue")}
       <span class="volume only-wide">
-        <button type="button" class="round" id="mute" aria-pressed=${String(app.muted)} aria-label=${text("mute")} title=${text("mute")} @click=${app.mute}>${icon(app.muted ? "muted" : "loud")}</button>
+        ${muteButton(app, "mute")}
         <input type="range" id="volume" min="0" max="100" step="5" aria-label=${text("volume")} .value=${live(String(app.volume))} @input=${(event) => app.setVolume(Number(event.target.value))}>
       </span>
     </div>`;
 }
+
+/**
+ * Buttons that stand in the deck, and in a panel where the deck is too narrow for them.
+ * @param {App} app
+ * @param {string} id
+ * @param {string} [more] a class
+ */
+export const shuffleButton = ({ queue, playback }, id, more = "") => html`<button type="button" class="round ${more}" id=${id} aria-pressed=${String(queue.shuffle)} aria-label=${text("shuffle")} title=${text("shuffle")} @click=${() => queue.toggleShuffle()} ?disabled=${!playback.track}>${icon("shuffle")}</button>`;
+
+/**
+ * @param {App} app
+ * @param {string} id
+ * @param {string} [more] a class
+ */
+export function repeatButton({ queue, playback }, id, more = "") {
+  const name = text(`repeat.${queue.repeat}`);
+  return html`<button type="button" class="round ${more}" id=${id} aria-pressed=${String(queue.repeat !== "off")} aria-label=${name} title=${name} @click=${() => queue.toggleRepeat()} ?disabled=${!playback.track}>${icon(queue.repeat === "one" ? "one" : "repeat")}</button>`;
+}
+
+/**
+ * @param {App} app
+ * @param {string} id
+ */
+export const muteButton = (app, id) => html`<button type="button" class="round" id=${id} aria-pressed=${String(app.muted)} aria-label=${text("mute")} title=${text("mute")} @click=${app.mute}>${icon(app.muted ? "muted" : "loud")}</button>`;
 
 /** @param {number} own */
 const speeds = (own) => (SPEEDS.includes(own) ? SPEEDS : [...SPEEDS, own].sort((one, other) => one - other));

@@ -28,20 +28,23 @@ export const tools = (app) => html`
   <label class="unseen" for="language">${text("language")}</label>
   <select id="language" class="pill" title=${text("language")} @change=${(event) => app.choose(event.target.value)}>
     ${Object.entries(LANGUAGES).map(([tag, name]) => html`<option value=${tag} lang=${tag} ?selected=${tag === language}>${name}</option>`)}</select>
-  <button type="button" class="round only-wide" id="show-keys" aria-label=${text("keys")} title=${text("keys")} @click=${app.openHelp}>${icon("keys")}</button>
+  <button type="button" class="round" id="show-keys" aria-label=${text("keys")} title=${text("keys")} @click=${app.openHelp}>${icon("keys")}</button>
   ${app.state === "ready" && app.api.token && !app.settings.token ? html`<button type="button" class="round" id="sign-out" aria-label=${text("signout")} title=${text("signout")} @click=${app.signOut}>${icon("leave")}</button>` : nothing}`;
 
 /** @param {App} app */
 export const places = (app) => PLACES.filter((name) => name !== "radio" || app.radio.isThere).map((name) => html`
   <button type="button" id=${`go-${name}`} aria-current=${app.place === name ? "page" : nothing} @click=${() => app.go(name)}>${icon(name)}<span>${text(name)}</span></button>`);
 
-/** @param {App} app */
-const notice = (app) => (navigator.onLine ? nothing : html`<p class="banner" role="status" id="offline">${text("offline")}${app.places.waiting > 0 ? html` ${text("offline.waiting", { count: app.places.waiting })}` : nothing}</p>`);
+/**
+ * The notice above every place, in an element whose changes are said to screen readers.
+ * @param {App} app
+ */
+export const notice = (app) => (navigator.onLine ? nothing : html`<p class="banner" id="offline">${text("offline")}${app.places.waiting > 0 ? html` ${text("offline.waiting", { count: app.places.waiting })}` : nothing}</p>`);
 
 /** @param {App} app */
-export const library = (app) => html`${notice(app)}${libraryView(app.library, { current: app.playback.track, isPlaying: app.playback.isPlaying }, {
+export const library = (app) => libraryView(app.library, { current: app.playback.track, isPlaying: app.playback.isPlaying }, {
   play: app.play, add: app.add, resume: (track, at) => app.play([track], 0, at),
-})}`;
+});
 
 /** @param {App} app */
 export const signIn = (app) => html`<div class="signin card">

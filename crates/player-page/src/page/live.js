@@ -5,14 +5,19 @@ import { recall, remember } from "./memory.js";
 import { Retry } from "./retry.js";
 
 /** @param {string} user */
-const KEY = (user) => `player.sound.${user}`;
-const QUIET = 120; // ms without a change before it is sent
+const SOUND = (user) => `player.sound.${user}`;
+/**
+ * Changes that are not on the server yet, of all windows of the browser.
+ * @param {string} user
+ */
+const CHANGES = (user) => `player.changes.${user}`;
+const QUIET = 120; // ms after a change in which further ones wait until there are no more
 
 /** @typedef {{ preset: string, bands: number[] }} Equalizer */
 /** @typedef {{ speed: number, semitones: number, equalizer: Equalizer }} Sound */
 /** @typedef {"starting" | "playing" | "paused" | "stopped"} PlayerState */
 
-/** @typedef {[path: string, body: object]} Command */
+/** @typedef {[path: string, body: Record<string, any>]} Command */
 /** @typedef {{ settings(): void, seek(seconds: number, track: string): void, taken(): void, play(command: import("./commands.js").PlayCommand): void }} Hears */
 
 /**
@@ -28,6 +33,20 @@ function commandOf(kind, value) {
   return ["equalizer", preset === "custom" ? { bands } : { preset }];
 }
 
+/**
+ * What the browser keeps as JSON.
+ * @param {string} key
+ * @returns {any} null where there is nothing that can be read
+ */
+function kept(key) {
+  try {
+    return JSON.parse(recall(key) ?? "null");
+  } catch {
+    // Another form, from another version.
+    return null;
+  }
+}
+
 /** @returns {Sound} */
 const plain = () => ({ speed: 1, semitones: 0, equalizer: { preset: "flat", bands: Array(10).fill(0) } });
 
@@ -36,7 +55,7 @@ export class Live {
   semitones = plain().semitones;
   equalizer = plain().equalizer;
   /** @type {string | null} */
-  #key = null;
+  #user = null;
   #api;
   #hears;
   /**
@@ -53,12 +72,17 @@ export class Live {
    * @type {Map<string, Command>}
    */
   #changed = new Map();
+  /**
+   * What of it is being sent: the changes of one user, one after the other.
+   * @type {Map<string, Command> | null}
+   */
+  #sending = null;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #timer;
   /** @type {AbortController | null} */
   #listening = null;
   #retry = new Retry(() => this.listen());
-  #resend = new Retry(() => this.#flush());
+  #resend = new Retry(() => this.flush());
   #session = crypto.randomUUID?.() ?? String(Math.random());
   #seq = 0;
   /** True once the server has taken a report of this session: what it tells of others before that is of the past. */
@@ -76,24 +100,23 @@ export class Live {
   }
 
   /**
-   * Takes the sound that the browser keeps for a user, and nothing of anybody else.
+   * Takes the sound that the browser keeps for a user, with what is not on the server yet, and nothing of anybody else.
    * @param {string | null} user null: nobody is known, and nothing is kept
    */
   belongTo(user) {
-    this.#key = user === null ? null : KEY(user);
+    this.#user = user;
+    this.#changed = new Map();
     Object.assign(this, plain());
-    try {
-      const kept = JSON.parse((this.#key && recall(this.#key)) ?? "null");
-      if (kept) this.#take(kept);
-    } catch {
-      // Another form, from another version.
-    }
+    if (user === null) return;
+    const sound = kept(SOUND(user));
+    if (sound) this.#take(sound);
+    this.#changed = new Map(Object.entries(kept(CHANGES(user)) ?? {}));
   }
 
   /** Drops what the browser keeps for the user. */
   forget() {
-    if (this.#key) remember(this.#key, null);
-    this.#key = null;
+    if (this.#user !== null) for (const key of [SOUND(this.#user), CHANGES(this.#user)]) remember(key, null);
+    this.#user = null;
   }
 
   /** False where the server keeps no settings. */
@@ -168,7 +191,8 @@ export class Live {
   follow(track) {
     if (track === this.#track) return;
     this.#track = track;
-    this.trackSpeed = null;
+    // One that is not on the server yet counts.
+    this.trackSpeed = this.#changed.get(`track ${track}`)?.[1].speed ?? null;
     this.#hears.settings();
     void this.#askTrackSpeed();
   }
@@ -188,42 +212,80 @@ export class Live {
   }
 
   /**
+   * Sends a change: at once where none was made just before, so that it is heard at once elsewhere; else with those that follow it.
    * @param {string} what
    * @param {Command} command
    */
   #sendSoon(what, command) {
     this.#changed.set(what, command);
+    this.#keep(what, command);
+    const isFirst = this.#timer === undefined;
     clearTimeout(this.#timer);
-    this.#timer = setTimeout(() => this.#flush(), QUIET);
+    this.#timer = setTimeout(() => {
+      this.#timer = undefined;
+      void this.flush();
+    }, QUIET);
+    if (isFirst) void this.flush();
     this.#hears.settings();
   }
 
   #remember() {
     const { speed, semitones, equalizer } = this;
-    if (this.#key) remember(this.#key, JSON.stringify({ speed, semitones, equalizer }));
+    if (this.#user !== null) remember(SOUND(this.#user), JSON.stringify({ speed, semitones, equalizer }));
   }
 
-  async #flush() {
-    if (!this.#isThere) return;
-    for (const [what, command] of this.#changed) {
+  /**
+   * Keeps a change in the browser, since the page may be closed before the server has it.
+   * @param {string} what
+   * @param {Command} command
+   * @param {boolean} isTaken the server has it: it is kept no longer, unless another window has made another one
+   */
+  #keep(what, command, isTaken = false) {
+    if (this.#user === null) return;
+    const { [what]: before, ...others } = kept(CHANGES(this.#user)) ?? {};
+    const now = isTaken ? before && JSON.stringify(before) !== JSON.stringify(command) && before : command;
+    const all = now ? { ...others, [what]: now } : others;
+    remember(CHANGES(this.#user), Object.keys(all).length > 0 ? JSON.stringify(all) : null);
+  }
+
+  /** Sends what waits. */
+  async flush() {
+    const changed = this.#changed;
+    if (!this.#isThere || this.#sending === changed) return;
+    this.#sending = changed;
+    const waits = await this.#send(changed);
+    if (this.#sending === changed) this.#sending = null;
+    // Its user has left.
+    if (changed !== this.#changed) return;
+    if (waits) return this.#resend.later();
+    this.#resend.worked();
+    // Changed meanwhile, and nothing has followed.
+    if (changed.size > 0 && this.#timer === undefined) void this.flush();
+  }
+
+  /**
+   * Sends changes, one after the other; returns true where the server takes none at the moment.
+   * @param {Map<string, Command>} changed
+   */
+  async #send(changed) {
+    for (const [what, command] of [...changed]) {
       const [path, body] = command;
-      const changed = this.#changed;
       try {
         const told = await this.#api.send("PUT", `/api/v1/playback/${path}`, body);
-        // Its user has left.
-        if (changed !== this.#changed) return;
+        if (changed !== this.#changed) return false;
         // It has what others have changed meanwhile, too.
         this.#takeTold(told);
       } catch (error) {
-        if (changed !== this.#changed) return;
+        if (changed !== this.#changed) return false;
         const refused = refusalOf(error);
-        if (refused?.passes || refused?.status === 401) return void this.#resend.later();
+        if (refused?.passes || refused?.status === 401) return true;
         if (refused?.status === 404) this.#isThere = false;
       }
+      this.#keep(what, command, true);
       // Not if it was changed meanwhile.
-      if (this.#changed.get(what) === command) this.#changed.delete(what);
+      if (changed.get(what) === command) changed.delete(what);
     }
-    this.#resend.worked();
+    return false;
   }
 
   /**
@@ -292,7 +354,7 @@ export class Live {
     this.#retry.stop();
     this.#resend.stop();
     clearTimeout(this.#timer);
-    this.#changed = new Map();
+    this.#timer = undefined;
     // Versions are those of a user.
     this.#revision = 0;
     this.trackSpeed = this.#track = null;

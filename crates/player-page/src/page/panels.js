@@ -1,7 +1,7 @@
 // Panels beside the list: the queue and the sound. Keys, in a dialogue.
 
 import { BANDS, PRESETS } from "./audio/presets.js";
-import { SPEEDS, times } from "./deck.js";
+import { SPEEDS, muteButton, repeatButton, shuffleButton, times } from "./deck.js";
 import { cover, icon } from "./icons.js";
 import { KEYS } from "./keys.js";
 import { html, live, nothing, repeat } from "./lit.js";
@@ -42,7 +42,8 @@ export function queuePanel(app) {
   /** @type {(from: number, to: number, tool: string) => void} */
   const move = (from, to, tool) => { queue.move(from, to); focusTool(to, tool); };
   return html`${panelHead(app, "queue", clear)}
-    <p class="about">${text("queue.count", { count: queue.items.length })}</p>
+    <div class="queue-tools"><p class="about">${text("queue.count", { count: queue.items.length })}</p>
+      ${shuffleButton(app, "queue-shuffle", "below-38")}${repeatButton(app, "queue-repeat", "below-38")}</div>
     <ol class="tracks narrow" id="queue">${repeat(queue.items, (entry) => entry, (track, index) => html`
       <li class="track">
         <button type="button" class="track-play" aria-current=${index === queue.index ? "true" : nothing} @click=${() => app.jump(index)}>
@@ -66,8 +67,10 @@ export function soundPanel(app) {
   const signed = new Intl.NumberFormat(language, { signDisplay: "exceptZero" }).format(semitones);
   const near = SPEEDS.reduce((best, stop, n) => (Math.abs(stop - speed) < Math.abs(SPEEDS[best] - speed) ? n : best), 0);
   /** @type {(n: number, gain: number) => void} */
-  const change = (n, gain) => app.live.change("equalizer", { preset: "custom", bands: equalizer.bands.map((old, m) => (m === n ? gain : old)) });
+  const change = (n, gain) => app.live.change("equalizer", { preset: "custom", bands: app.live.equalizer.bands.map((old, m) => (m === n ? gain : old)) });
   return html`${panelHead(app, "sound", html`<button type="button" class="quiet" id="reset" @click=${app.resetSound}>${text("sound.reset")}</button>`)}
+    <div class="field below-68"><label for="sound-volume">${text("volume")}</label>${muteButton(app, "sound-mute")}
+      <input type="range" id="sound-volume" min="0" max="100" step="5" .value=${live(String(app.volume))} @input=${(event) => app.setVolume(Number(event.target.value))}></div>
     <div class="field"><label for="speed-stop">${text("speed")}</label><output>${times(speed)}</output>
       <input type="range" id="speed-stop" min="0" max="21" step="1" aria-valuetext=${times(speed)} .value=${live(String(near))} @input=${(event) => app.live.setSpeed(SPEEDS[Number(event.target.value)])}></div>
     ${app.live.isThere && app.playback.track ? html`<label class="check"><input type="checkbox" id="track-speed" .checked=${live(app.live.trackSpeed !== null)} @change=${(event) => app.live.setTrackSpeed(event.target.checked ? speed : null)}> ${text("speed.track")}</label>` : nothing}
