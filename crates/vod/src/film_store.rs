@@ -3,12 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::StatusCode;
+use http::header::RANGE;
+use reqwest::Response;
 use url::Url;
 
 use primitives::clock::monotonic_now;
 use primitives::failure_log::{FailureLog, chain, line};
 use primitives::loading_cache::LoadingCache;
+use s3::error_body::StoreError;
+use s3::refusal::Refusal;
 use s3::signed_request_cache::UnsignedRequest;
 use s3::signer::Signer;
 
@@ -48,44 +51,50 @@ impl FilmStore {
 
 impl FilmStoreState {
     async fn ask(&self, key: &str) -> Option<bool> {
-        let object = UnsignedRequest { head: true, bucket: &self.bucket, key };
-        let mut status = self.ask_once(&object).await;
-        // With other keys or another clock it may be let in.
-        if status == Some(StatusCode::FORBIDDEN) {
-            self.signer.renew_credentials().await;
-            self.signer.forget(&object);
-            status = self.ask_once(&object).await;
-        }
-        match status? {
-            status if status.is_success() => Some(true),
-            StatusCode::NOT_FOUND => Some(false),
-            // A store that does not let its objects be listed says so of one that is not there.
-            StatusCode::FORBIDDEN => {
-                self.failed("the store denies it: it is not there, or the keys may not read it");
-                Some(false)
+        let object = UnsignedRequest { head: false, bucket: &self.bucket, key };
+        let mut is_first = true;
+        loop {
+            // Before the signature: if the keys change in between, it counts as outdated.
+            let generation = self.signer.generation();
+            let response = self.ask_once(&object).await?;
+            let status = response.status();
+            if status.is_success() {
+                return Some(true);
             }
-            status => {
-                self.failed(&format!("status {}", status.as_u16()));
-                None
+            let Refusal { error, is_mended } = self.signer.take_refusal(generation, response).await;
+            if error.is_of_signature() {
+                self.signer.forget(&object);
             }
+            // With other keys or another clock it may be let in.
+            if is_mended && std::mem::take(&mut is_first) {
+                continue;
+            }
+            return match error {
+                // It is empty.
+                StoreError::RangeNotSatisfiable { .. } => Some(true),
+                StoreError::Denied => {
+                    self.failed("the store denies it: it is not there, or the keys may not read it");
+                    Some(false)
+                }
+                error if error.is_absence() => Some(false),
+                _ => {
+                    self.failed(&format!("status {}", status.as_u16()));
+                    None
+                }
+            };
         }
     }
 
-    async fn ask_once(&self, object: &UnsignedRequest<'_>) -> Option<StatusCode> {
-        let signed = self.signer.sign(object).ok()?;
+    /// Asks for the first byte: why a HEAD is refused is not said.
+    async fn ask_once(&self, object: &UnsignedRequest<'_>) -> Option<Response> {
+        let signed = self.signer.sign(object).map_err(|error| self.failed(&error.to_string())).ok()?;
         let url = request_url(self.signer.endpoint(), &signed.request.head)?;
-        match self.client.head(url).timeout(TIMEOUT).send().await {
+        match self.client.get(url).header(RANGE, "bytes=0-0").timeout(TIMEOUT).send().await {
             Ok(response) => {
-                let date = response.headers().get(http::header::DATE).and_then(|date| date.to_str().ok());
-                if let (StatusCode::FORBIDDEN, Some(Ok(date))) =
-                    (response.status(), date.map(httpdate::parse_http_date))
-                {
-                    self.signer.learn_clock(date);
-                }
                 if self.failures.is_over(monotonic_now()) {
                     tracing::info!("manifests of films can be looked up again");
                 }
-                Some(response.status())
+                Some(response)
             }
             Err(error) => {
                 self.failed(line(&chain(&error.without_url())));

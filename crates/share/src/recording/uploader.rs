@@ -100,33 +100,26 @@ impl UploadBucket {
             true => RecordingFailure::Unreachable,
             false => RecordingFailure::Refused,
         };
+        // Before the signature: if the keys change in between, it counts as outdated.
+        let generation = self.signer.generation();
         let request = self.signer.sign_upload(&self.name, key, step).map_err(refused)?;
         let kind = media_type::from_key_extension(key).unwrap_or("application/octet-stream");
         let sent = self.client.request(request.method, request.url).body(request.body);
         // Neither the error nor its sources are said: they name the store.
         let answer = sent.header(header::CONTENT_TYPE, kind).send().await.map_err(|_| RecordingFailure::Unreachable)?;
-        let (status, tag) = (answer.status(), answer.headers().get(header::ETAG).cloned());
-        let date = answer.headers().get(header::DATE).and_then(|date| date.to_str().ok());
-        let date = date.and_then(|date| httpdate::parse_http_date(date).ok());
-        let text = answer.text().await.map_err(|_| RecordingFailure::Unreachable)?;
-        match status {
-            _ if status.is_success() => {
-                let tag = tag.and_then(|tag| tag.to_str().map(str::to_owned).ok());
-                Ok(StoreResponse { tag, text })
-            }
-            StatusCode::FORBIDDEN => {
-                // With another clock or other keys it may be let in.
-                let learnt = date.is_some_and(|date| self.signer.learn_clock(date));
-                Err(if self.signer.renew_credentials().await || learnt {
-                    RecordingFailure::Unreachable
-                } else {
-                    RecordingFailure::Refused
-                })
-            }
-            StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS => Err(RecordingFailure::Unreachable),
-            _ if status.is_server_error() => Err(RecordingFailure::Unreachable),
-            _ => Err(RecordingFailure::Refused),
+        let status = answer.status();
+        if status.is_success() {
+            let tag = answer.headers().get(header::ETAG).and_then(|tag| tag.to_str().map(str::to_owned).ok());
+            let text = answer.text().await.map_err(|_| RecordingFailure::Unreachable)?;
+            return Ok(StoreResponse { tag, text });
         }
+        // With another clock or other keys it may be let in.
+        let is_mended = self.signer.take_refusal(generation, answer).await.is_mended;
+        let is_patient = matches!(status, StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS);
+        Err(match is_mended || is_patient || status.is_server_error() {
+            true => RecordingFailure::Unreachable,
+            false => RecordingFailure::Refused,
+        })
     }
 }
 
