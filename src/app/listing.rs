@@ -31,7 +31,9 @@ pub enum ListError {
     #[error("the store cannot be asked: {0}")]
     Unsigned(SignError),
     /// The store refused.
-    #[error("the store refused to list the bucket ({status}): check the bucket's name and the rights of the access key")]
+    #[error(
+        "the store refused to list the bucket ({status}): check the bucket's name and the rights of the access key"
+    )]
     Refused {
         /// Status of its answer.
         status: reqwest::StatusCode,

@@ -104,7 +104,10 @@ impl HttpConnector for AwsHttpConnector {
     }
 }
 
-async fn exchange(AwsHttpClient { client, clock }: &AwsHttpClient, request: HttpRequest) -> Result<HttpResponse, ConnectorError> {
+async fn exchange(
+    AwsHttpClient { client, clock }: &AwsHttpClient,
+    request: HttpRequest,
+) -> Result<HttpResponse, ConnectorError> {
     let request = request.try_into_http1x().map_err(|error| ConnectorError::user(error.into()))?;
     // Requests to these services are whole texts.
     let request = request.map(|body| body.bytes().unwrap_or_default().to_vec());

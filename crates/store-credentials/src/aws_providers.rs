@@ -81,7 +81,8 @@ pub(crate) async fn fetch(provider: &CredentialProvider, client: &AwsHttpClient)
 /// the id of the request, and would make each failure news.
 fn reason(error: &(dyn Error + 'static)) -> String {
     let mut sources = std::iter::successors(Some(error), |error| (**error).source());
-    sources.find_map(said).unwrap_or_else(|| chain(error))
+    // A chain of providers says in several lines what became of each.
+    sources.find_map(said).unwrap_or_else(|| chain(error).split_whitespace().collect::<Vec<_>>().join(" "))
 }
 
 /// Returns what a service said in this error; `None` where it is none of a service, or has no code.
@@ -99,13 +100,7 @@ fn said(error: &(dyn Error + 'static)) -> Option<String> {
 /// Reads keys of the configuration, again where they are in files.
 fn read(keys: &StoreKeys) -> SharedCredentialsProvider {
     let token = keys.session_token.as_ref().map(|token| token.read());
-    SharedCredentialsProvider::new(Credentials::new(
-        keys.access_key.read(),
-        keys.secret_key.read(),
-        token,
-        None,
-        OWN,
-    ))
+    SharedCredentialsProvider::new(Credentials::new(keys.access_key.read(), keys.secret_key.read(), token, None, OWN))
 }
 
 /// What every provider of the library is made with.

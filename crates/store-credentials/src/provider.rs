@@ -333,6 +333,7 @@ impl KeySource {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use s3::settings::ProviderKind;
 
     fn keys(access: &str, secret: &str, token: Option<&str>, expires_at: Option<u64>) -> TemporaryKeys {
         let session_token = token.map(Secret::new);
@@ -358,5 +359,35 @@ mod tests {
             assert!(refused.unwrap_or_default().contains(reason.unwrap_or_default()));
         }
         assert_eq!(utc(u64::MAX), "Unix second 18446744073709551615");
+    }
+
+    #[test]
+    fn keys_that_are_given_again_for_longer_stay_in_use_and_are_a_failure() {
+        let clock = Clock::manual(std::time::UNIX_EPOCH + Duration::from_secs(1_000));
+        let state = ProviderState {
+            settings: Arc::new(CredentialProvider { kind: ProviderKind::Instance(None), region: String::new() }),
+            renewal: Arc::default(),
+            users: Mutex::default(),
+            failures: FailureLog::default(),
+            clock: clock.clone(),
+        };
+        let given = |key: &str, end: u64| {
+            let pause = state.take(Ok(keys(key, "s", Some("t"), Some(end))));
+            let users = state.users.lock();
+            let counts = (users.renewed, users.failed, users.keys.as_ref().and_then(|keys| keys.expires_at));
+            (counts, users.failure.clone(), pause)
+        };
+        assert_eq!(given("A", 1_100).0, (1, 0, Some(1_100)));
+        // The service has no newer ones yet, and the difference of the clocks is known anew.
+        assert_eq!(given("A", 1_101).0, (2, 0, Some(1_101)));
+        clock.advance(Duration::from_secs(200));
+        for (end, failed) in [(1_900, 1), (2_000, 2), (1_850, 3)] {
+            let (counts, failure, pause) = given("A", end);
+            assert_eq!(counts, (2, failed, Some(end)));
+            assert_eq!(failure.as_deref(), Some("it gives the keys again that were to end at 1970-01-01T00:18:20Z"));
+            assert!(pause <= Duration::from_secs(15), "{pause:?}");
+        }
+        let (counts, failure, _) = given("B", 5_000);
+        assert_eq!((counts, failure), ((3, 3, Some(5_000)), None));
     }
 }

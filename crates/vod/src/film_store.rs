@@ -117,3 +117,76 @@ fn request_url(endpoint: &Url, head: &[u8]) -> Option<Url> {
     let host = text.lines().find_map(|line| line.strip_prefix("Host: "))?;
     format!("{}://{host}{target}", endpoint.scheme()).parse().ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use primitives::clock::Clock;
+    use primitives::secret::Secret;
+    use s3::credentials::{CredentialRenewal, TemporaryKeys};
+    use s3::settings::{CredentialProvider, ProviderKind, StoreCredentials, StoreEndpoint, StoreSettings};
+    use scripted_server::ScriptedServer;
+
+    fn keys(name: &str) -> TemporaryKeys {
+        let (access_key, secret_key) = (Secret::new(name), Secret::new("secret"));
+        TemporaryKeys { access_key, secret_key, session_token: None, expires_at: None }
+    }
+
+    /// A store that denies what is not there, and says of the keys `OLD` that they have ended.
+    fn answer(head: &str) -> Option<String> {
+        let refusal = |status: u16, code: &str| {
+            let body = format!("<Error><Code>{code}</Code></Error>");
+            format!("HTTP/1.1 {status} Refused\r\nContent-Length: {}\r\n\r\n{body}", body.len())
+        };
+        Some(if head.starts_with("GET /films/absent") {
+            refusal(403, "AccessDenied")
+        } else if head.contains("X-Amz-Credential=OLD") {
+            refusal(400, "ExpiredToken")
+        } else if head.starts_with("GET /films/empty") {
+            refusal(416, "InvalidRange")
+        } else {
+            "HTTP/1.1 206 Partial Content\r\nContent-Length: 1\r\n\r\n#".to_owned()
+        })
+    }
+
+    #[tokio::test]
+    async fn a_film_that_is_not_there_asks_for_no_other_keys_and_one_of_ended_keys_does() {
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let server = ScriptedServer::start(|head, _| answer(head)).await;
+        let provider = CredentialProvider { kind: ProviderKind::Container, region: "us-east-1".to_owned() };
+        let settings = StoreSettings {
+            name: "store".into(),
+            endpoint: StoreEndpoint::Remote(server.url()),
+            region: "us-east-1".to_owned(),
+            path_style: true,
+            credentials: StoreCredentials::Temporary(Arc::new(provider)),
+            presign_expiry: Duration::from_secs(900),
+        };
+        let (renewal, questions) = (Arc::new(CredentialRenewal::default()), AtomicUsize::new(0));
+        let signer = Signer::new(settings, server.url(), Clock::system()).renewed_by(Arc::clone(&renewal));
+        signer.set_credentials(&keys("OLD"));
+        let signer = Arc::new(signer);
+        let films = FilmStore::new(Arc::clone(&signer), reqwest::Client::new(), "films".into());
+        let provider = async {
+            loop {
+                renewal.wanted().await;
+                questions.fetch_add(1, Ordering::Relaxed);
+                signer.set_credentials(&keys("NEW"));
+                renewal.attempted();
+            }
+        };
+        let asked = async {
+            assert_eq!(films.has("absent/index.m3u8").await, Some(false));
+            assert_eq!(questions.load(Ordering::Relaxed), 0, "it is only not there");
+            assert_eq!(films.has("there/index.m3u8").await, Some(true));
+            assert_eq!(films.has("empty/index.m3u8").await, Some(true));
+            assert_eq!(questions.load(Ordering::Relaxed), 1);
+        };
+        tokio::select! {
+            () = asked => {}
+            () = provider => {}
+        }
+    }
+}

@@ -181,8 +181,7 @@ impl ObjectReader {
         let unsigned = |error: SignError| self.failed(&error.to_string());
         let (url, headers) = match question {
             StoreQuestion::Object(key, headers) => {
-                let signed =
-                    signer.sign(&UnsignedRequest { head: false, bucket: name, key }).map_err(unsigned)?;
+                let signed = signer.sign(&UnsignedRequest { head: false, bucket: name, key }).map_err(unsigned)?;
                 let url = request_url(signer.endpoint(), &signed.request.head);
                 (url.ok_or_else(|| self.failed("the key makes no URL"))?, headers.clone())
             }

@@ -268,12 +268,65 @@ async fn refusals_ask_the_provider_once_and_wait_for_its_answer() {
     assert!(!signer.renew_credentials(signer.generation()).await);
     tokio::time::advance(Duration::from_secs(30)).await;
     let begun = primitives::clock::monotonic_now();
-    let (asked, changed) =
-        tokio::join!(tokio::time::timeout(RENEWAL_INTERVAL, renewal.wanted()), signer.renew_credentials(signer.generation()));
+    let (asked, changed) = tokio::join!(
+        tokio::time::timeout(RENEWAL_INTERVAL, renewal.wanted()),
+        signer.renew_credentials(signer.generation())
+    );
     assert!(asked.is_ok() && !changed);
     assert_eq!(
         primitives::clock::monotonic_now() - begun,
         Duration::from_secs(2),
         "a provider that hangs holds nobody up"
     );
+}
+
+#[tokio::test]
+async fn only_what_a_store_says_of_the_keys_asks_for_others() {
+    for (status, code, is_asked) in [
+        (403, "AccessDenied", false),
+        (403, "", false),
+        (401, "", false),
+        (404, "NoSuchKey", false),
+        (400, "InvalidArgument", false),
+        (503, "SlowDown", false),
+        (400, "ExpiredToken", true),
+        (400, "InvalidToken", true),
+        (403, "InvalidAccessKeyId", true),
+        (401, "InvalidAccessKeyId", true),
+        (404, "XAdminUserNotFound", true),
+        (403, "SignatureDoesNotMatch", true),
+    ] {
+        let clock = aws_time();
+        let renewal = Arc::new(CredentialRenewal::default());
+        let signer = temporary(&clock).renewed_by(Arc::clone(&renewal));
+        signer.set_credentials(&keys("ONE", None));
+        let provider = async {
+            renewal.wanted().await;
+            signer.set_credentials(&keys("TWO", None));
+            renewal.attempted();
+            std::future::pending::<()>().await;
+        };
+        let answer = http::Response::builder().status(status).body(format!("<Error><Code>{code}</Code></Error>"));
+        let answer = reqwest::Response::from(answer.expect("an answer"));
+        let generation = signer.generation();
+        let refusal = tokio::select! {
+            refusal = signer.take_refusal(generation, answer) => refusal,
+            () = provider => unreachable!("it never ends"),
+        };
+        assert_eq!((refusal.is_mended, signer.is_outdated(generation)), (is_asked, is_asked), "{status} {code}");
+    }
+}
+
+#[tokio::test]
+async fn the_clock_is_learnt_from_a_refusal_that_speaks_of_time_and_from_no_other() {
+    let clock = aws_time();
+    let signer = signer(true, &clock);
+    for (message, is_learnt) in [("Access Denied.", false), ("Request has expired", true)] {
+        let answer = http::Response::builder().status(403).header("date", "Fri, 24 May 2013 01:00:00 GMT");
+        let text = format!("<Error><Code>AccessDenied</Code><Message>{message}</Message></Error>");
+        let answer = reqwest::Response::from(answer.body(text).expect("an answer"));
+        assert_eq!(signer.take_refusal(signer.generation(), answer).await.is_mended, is_learnt, "{message}");
+    }
+    let signed = signer.sign(&UnsignedRequest { head: false, bucket: "audio", key: "a" }).expect("signed");
+    assert!(text(&signed).contains("X-Amz-Date=20130524T010000Z"));
 }
