@@ -214,7 +214,10 @@ mod tests {
         } else if head.contains("X-Amz-Credential=OLD") {
             refusal(400, "ExpiredToken")
         } else {
-            "HTTP/1.1 200 OK\r\nContent-Length: 23\r\n\r\n<UploadId>1</UploadId>\n".to_owned()
+            let body = "<InitiateMultipartUploadResult xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">\
+                        <Bucket>recordings</Bucket><Key>old</Key><UploadId>1</UploadId>\
+                        </InitiateMultipartUploadResult>";
+            format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len())
         })
     }
 
