@@ -188,7 +188,7 @@ mod tests {
     }
 
     /// A signer with the keys `OLD`, which asks `renewal` for others.
-    fn signer(endpoint: url::Url, renewal: &Arc<CredentialRenewal>) -> Arc<Signer> {
+    fn signer(endpoint: reqwest::Url, renewal: &Arc<CredentialRenewal>) -> Arc<Signer> {
         let provider = CredentialProvider { kind: ProviderKind::Container, region: "us-east-1".to_owned() };
         let settings = StoreSettings {
             name: "store".into(),
