@@ -69,7 +69,7 @@ async fn a_store_that_no_route_reads_from_has_its_keys_and_its_line_too() {
     all["ObjectStores"]["spare"] = config::store(&store.url());
     all["ObjectStores"]["spare"]["Credentials"] = web_identity(&service, &file);
     let line = probed(&all, "credentials of the store `spare` (web-identity)", &[]).await;
-    assert!(line.contains("  good  valid until "), "{line}");
+    assert!(line.contains("  good ") && line.contains(" valid until "), "{line}");
     service.questions();
     let gate = Gate::start(&all).await;
     assert_eq!(service.questions().len(), 1, "the start waits for it");
