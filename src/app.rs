@@ -107,6 +107,14 @@ pub enum StartError {
         /// Fault of the folder.
         source: std::io::Error,
     },
+    /// A store that would lose its credentials.
+    #[error("the store `{store}` has credentials now, and its provider gives none: {reason}")]
+    Credentials {
+        /// The store's name.
+        store: Arc<str>,
+        /// Reason of the provider.
+        reason: String,
+    },
     /// The client that fetches keys.
     #[error("the client for issuers' keys cannot be built: {0}")]
     Client(#[from] reqwest::Error),

@@ -115,7 +115,7 @@ struct RuntimeConfiguration(Arc<ArcSwap<Runtime>>);
 
 impl CatalogConfiguration for RuntimeConfiguration {
     fn stores(&self) -> Vec<Arc<str>> {
-        self.0.load().stores.clone()
+        self.0.load().signers.iter().map(|signer| Arc::clone(signer.store())).collect()
     }
 
     fn forget_access_decisions(&self) {

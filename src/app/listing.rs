@@ -3,15 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use url::Url;
-
 use super::StartError;
 use super::stores::{OpenStores, store_client};
 use crate::config::Settings;
 use primitives::clock::Clock;
 use primitives::lifecycle::BackgroundTasks;
 use s3::listing::{ListingPage, parse_page};
-use s3::signer::Signer;
+use s3::signer::{SignError, Signer};
 
 /// Time limit of one page.
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -29,12 +27,34 @@ pub enum ListError {
     /// The store cannot be asked.
     #[error("the store cannot be asked: {0}")]
     Exchange(reqwest::Error),
+    /// No request can be signed.
+    #[error("the store cannot be asked: {0}")]
+    Unsigned(SignError),
     /// The store refused.
-    #[error("the store refused to list the bucket ({0}): check the bucket's name and the rights of the access key")]
-    Refused(reqwest::StatusCode),
+    #[error(
+        "the store refused to list the bucket ({status}): check the bucket's name and the rights of the access key"
+    )]
+    Refused {
+        /// Status of its answer.
+        status: reqwest::StatusCode,
+        /// True where it may do so with other keys or another clock, which are there since.
+        is_mended: bool,
+    },
     /// The store sent a listing that cannot be read.
     #[error("the store's listing cannot be read")]
     Nonsense,
+}
+
+impl ListError {
+    /// Returns true where the next try may succeed.
+    fn is_temporary(&self) -> bool {
+        match self {
+            Self::Exchange(_) => true,
+            Self::Unsigned(error) => error.is_temporary(),
+            Self::Refused { is_mended, .. } => *is_mended,
+            Self::Start(_) | Self::Nonsense => false,
+        }
+    }
 }
 
 /// A listing under way.
@@ -77,9 +97,8 @@ impl BucketListing {
         let mut tries = 0;
         let text = loop {
             tries += 1;
-            let signed = self.signer.sign_listing(&self.bucket, &self.prefix, &from);
-            match self.ask(signed.map_err(|_| ListError::Nonsense)?).await {
-                Err(ListError::Exchange(_)) if tries < TRIES => tokio::time::sleep(Duration::from_secs(1)).await,
+            match self.ask(&from).await {
+                Err(error) if error.is_temporary() && tries < TRIES => tokio::time::sleep(Duration::from_secs(1)).await,
                 outcome => break outcome?,
             }
         };
@@ -88,11 +107,16 @@ impl BucketListing {
         Ok(Some(objects))
     }
 
-    async fn ask(&self, url: Url) -> Result<String, ListError> {
+    async fn ask(&self, from: &str) -> Result<String, ListError> {
+        // Before the signature: if the keys change in between, it counts as outdated.
+        let generation = self.signer.generation();
+        let url = self.signer.sign_listing(&self.bucket, &self.prefix, from).map_err(ListError::Unsigned)?;
         let failed = |error: reqwest::Error| ListError::Exchange(error.without_url());
         let response = self.client.get(url).send().await.map_err(failed)?;
-        if !response.status().is_success() {
-            return Err(ListError::Refused(response.status()));
+        let status = response.status();
+        if !status.is_success() {
+            let is_mended = self.signer.take_refusal(generation, response).await.is_mended;
+            return Err(ListError::Refused { status, is_mended });
         }
         response.text().await.map_err(failed)
     }

@@ -68,6 +68,17 @@ impl OpenStores {
         self.credentials.status()
     }
 
+    /// Fails where a store that can be signed for by `old` cannot be by `new`: a provider has given it no keys.
+    pub fn compare_credentials(&self, old: &[Arc<Signer>], new: &[Arc<Signer>]) -> Result<(), StartError> {
+        let is_usable = |store: &str| old.iter().any(|signer| **signer.store() == *store && signer.has_credentials());
+        let lost = new.iter().find(|signer| !signer.has_credentials() && is_usable(signer.store()));
+        let Some(store) = lost.map(|signer| Arc::clone(signer.store())) else { return Ok(()) };
+        let status = self.credentials().into_iter().find(|status| status.store == store);
+        let reason = status.and_then(|status| status.failure);
+        let reason = reason.unwrap_or_else(|| format!("no answer within {CREDENTIALS_WAIT:?}"));
+        Err(StartError::Credentials { store, reason })
+    }
+
     /// Returns the signer of `store`, the same one for as long as somebody uses it and its settings are the same; fails
     /// where an embedded store's folder or socket cannot be opened.
     pub fn signer(&self, store: &StoreSettings) -> Result<Arc<Signer>, StartError> {

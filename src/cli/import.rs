@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::{BAD_CONFIGURATION, refuse, say};
+use super::{BAD_CONFIGURATION, block_on_threads, refuse, say};
 use crate::app::listing::{BucketListing, Listed};
 use crate::config::{self, Settings};
 use catalog::{Catalog, ImportSummary, NewTrack};
@@ -104,11 +104,7 @@ pub fn run(args: &ImportArgs) -> ExitCode {
         say(&mut stderr(), &format!("tidegate import: {wrong}"));
         return ExitCode::from(BAD_CONFIGURATION);
     }
-    // Two threads are enough: pages are read and written one after the other.
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-    let outcome =
-        runtime.map_err(|error| error.to_string()).and_then(|runtime| runtime.block_on(import(args, settings)));
-    match outcome {
+    match block_on_threads(import(args, settings)) {
         Ok(totals) => {
             say(&mut stdout(), &summary(&totals));
             ExitCode::SUCCESS

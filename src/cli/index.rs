@@ -13,7 +13,7 @@ use futures::StreamExt;
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::runtime::Handle;
 
-use super::{BAD_CONFIGURATION, refuse, say};
+use super::{BAD_CONFIGURATION, block_on_threads, refuse, say};
 use crate::app::recognition::{CatalogObjects, object_version};
 use crate::config::{self, Settings};
 use catalog::{Catalog, Track};
@@ -79,10 +79,7 @@ pub fn run(args: &IndexArgs) -> ExitCode {
         say(&mut stderr(), "tidegate index: the configuration has no Recognition, which says where the index is");
         return ExitCode::from(BAD_CONFIGURATION);
     }
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-    let outcome =
-        runtime.map_err(|error| error.to_string()).and_then(|runtime| runtime.block_on(index(args, settings)));
-    match outcome {
+    match block_on_threads(index(args, settings)) {
         Ok(totals) => {
             totals.failures.iter().for_each(|failure| say(&mut stderr(), failure));
             say(&mut stdout(), &summary(&totals));

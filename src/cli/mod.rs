@@ -26,6 +26,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use tokio::runtime::Builder;
 
 /// Exit status for an invalid configuration (EX_USAGE of sysexits).
 const BAD_CONFIGURATION: u8 = 64;
@@ -121,8 +122,23 @@ pub fn main() -> ExitCode {
 
 /// Runs `future` to its end on this thread; errors are in words for the operator.
 fn block_on<T, E: std::fmt::Display>(future: impl Future<Output = Result<T, E>>) -> Result<T, String> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    runtime.map_err(|error| error.to_string())?.block_on(future).map_err(|error| error.to_string())
+    run_on(&mut Builder::new_current_thread(), future)
+}
+
+/// As [`block_on`], with two threads for what it starts.
+fn block_on_threads<T, E: std::fmt::Display>(future: impl Future<Output = Result<T, E>>) -> Result<T, String> {
+    run_on(Builder::new_multi_thread().worker_threads(2), future)
+}
+
+fn run_on<T, E: std::fmt::Display>(
+    builder: &mut Builder,
+    future: impl Future<Output = Result<T, E>>,
+) -> Result<T, String> {
+    let runtime = builder.enable_all().build().map_err(|error| error.to_string())?;
+    let outcome = runtime.block_on(future).map_err(|error| error.to_string());
+    // A thread that hangs in a file is not waited for.
+    runtime.shutdown_background();
+    outcome
 }
 
 /// Says what is wrong with the arguments of a command.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use super::{BAD_CONFIGURATION, refuse, say};
+use super::{BAD_CONFIGURATION, block_on_threads, refuse, say};
 use crate::app::backup::open_bucket;
 use crate::config::{self, Settings};
 use backup::{Manifest, Restoration, RestoredDatabase};
@@ -52,9 +52,7 @@ pub fn run(args: &RestoreArgs) -> ExitCode {
         say(&mut stderr(), "tidegate restore: `--yes` wants `--output` or `--database`");
         return ExitCode::from(BAD_CONFIGURATION);
     }
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-    let outcome = runtime.map_err(|error| error.to_string()).and_then(|it| it.block_on(restore(args, &settings)));
-    match outcome {
+    match block_on_threads(restore(args, &settings)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(reason) => {
             say(&mut stderr(), &format!("tidegate restore: {reason}"));

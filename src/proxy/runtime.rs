@@ -46,8 +46,9 @@ pub struct Runtime {
     /// The routes of films, which stand beside the table: their paths begin with a grant.
     pub films: Option<FilmRoutes>,
     parts: RuntimeParts,
-    /// Names of the stores.
-    pub stores: Vec<Arc<str>>,
+    /// Signers of all stores, also of those that no route reads from: their credentials are renewed as long as somebody
+    /// has them.
+    pub signers: Vec<Arc<Signer>>,
     /// The server's settings.
     pub server: ServerSettings,
     /// Places of a request where tokens are looked for; tokens found there are not passed on.
@@ -92,9 +93,7 @@ impl Runtime {
     ) -> Result<Self, E> {
         let RuntimeSettings { routes, clusters, rate_limiters, stores, films, .. } = settings;
         // Also those that no route reads from: a store that cannot be opened is told at the start.
-        for store in &stores {
-            open_store(store)?;
-        }
+        let signers = stores.iter().map(|store| open_store(store)).collect::<Result<_, E>>()?;
         let rate_limiters = process.limiters.prepare(&rate_limiters);
         let mut builder = RuntimeBuilder::new((process, cache.as_ref()), &stores, rate_limiters, previous, open_store);
         for cluster in &clusters {
@@ -110,7 +109,7 @@ impl Runtime {
             routes,
             films,
             parts,
-            stores: stores.iter().map(|store| Arc::clone(&store.name)).collect(),
+            signers,
             server: settings.server,
             token_sources: settings.token_sources,
             debug_token: settings.debug_token,

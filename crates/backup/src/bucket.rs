@@ -11,6 +11,7 @@ use tokio::time::sleep;
 use url::Url;
 
 use s3::listing::{ListingPage, parse_page};
+use s3::refusal::Refusal;
 use s3::signer::{SignError, Signer};
 use s3::upload::{self, UploadStep};
 
@@ -133,8 +134,9 @@ impl ObjectBucket {
     pub async fn list(&self, prefix: &str) -> Result<Vec<String>, StoreFailure> {
         let (mut keys, mut from) = (Vec::new(), String::new());
         loop {
+            let generation = self.signer.generation();
             let url = self.signer.sign_listing(&self.name, prefix, &from).map_err(unsigned)?;
-            let answer = self.get(url, None).await?;
+            let answer = self.get(generation, url, None).await?;
             let text = answer.text().await.map_err(|_| StoreFailure::Unreachable)?;
             let ListingPage { objects, continuation_token } = parse_page(&text).ok_or(StoreFailure::Unreadable)?;
             keys.extend(objects.into_iter().map(|object| object.key));
@@ -158,45 +160,46 @@ impl ObjectBucket {
     }
 
     async fn send_once(&self, key: &str, step: &UploadStep<'_>) -> Result<StoreResponse, StoreFailure> {
+        // Before the signature: if the keys change in between, it counts as outdated.
+        let generation = self.signer.generation();
         let request = self.signer.sign_upload(&self.name, key, step).map_err(unsigned)?;
         let sent = self.client.request(request.method, request.url).timeout(TIMEOUT).body(request.body);
         let sent = sent.header(header::CONTENT_TYPE, "application/octet-stream");
         // Neither the error nor its sources are said: they name the store.
         let answer = sent.send().await.map_err(|_| StoreFailure::Unreachable)?;
-        self.judge(&answer).await?;
+        let answer = self.judge(generation, answer).await?;
         let tag = answer.headers().get(header::ETAG).and_then(|tag| tag.to_str().map(str::to_owned).ok());
         let text = answer.text().await.map_err(|_| StoreFailure::Unreachable)?;
         Ok(StoreResponse { tag, text })
     }
 
-    async fn get(&self, url: Url, offset: Option<u64>) -> Result<reqwest::Response, StoreFailure> {
+    /// Sends a request that was signed with `generation`.
+    async fn get(&self, generation: u64, url: Url, offset: Option<u64>) -> Result<reqwest::Response, StoreFailure> {
         let request = self.client.get(url);
         let request = match offset {
             Some(offset) if offset > 0 => request.header(header::RANGE, format!("bytes={offset}-")),
             _ => request,
         };
         let answer = request.send().await.map_err(|_| StoreFailure::Unreachable)?;
-        self.judge(&answer).await?;
-        Ok(answer)
+        self.judge(generation, answer).await
     }
 
-    /// Fails where the answer is no success; learns from it what may make the next try one.
-    async fn judge(&self, answer: &reqwest::Response) -> Result<(), StoreFailure> {
-        match answer.status() {
-            status if status.is_success() => Ok(()),
-            StatusCode::NOT_FOUND => Err(StoreFailure::NotThere),
-            StatusCode::FORBIDDEN => {
-                let date = answer.headers().get(header::DATE).and_then(|date| date.to_str().ok());
-                let date = date.and_then(|date| httpdate::parse_http_date(date).ok());
-                let has_learnt = date.is_some_and(|date| self.signer.learn_clock(date));
-                // With another clock or other keys it may be let in.
-                let is_changed = self.signer.renew_credentials().await || has_learnt;
-                Err(if is_changed { StoreFailure::Unreachable } else { StoreFailure::Refused })
-            }
-            StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS => Err(StoreFailure::Unreachable),
-            status if status.is_server_error() => Err(StoreFailure::Unreachable),
-            _ => Err(StoreFailure::Refused),
+    /// Fails where the answer to a request that was signed with `generation` is no success; learns from it what may make
+    /// the next try one.
+    async fn judge(&self, generation: u64, answer: reqwest::Response) -> Result<reqwest::Response, StoreFailure> {
+        let status = answer.status();
+        if status.is_success() {
+            return Ok(answer);
         }
+        let Refusal { error, is_mended } = self.signer.take_refusal(generation, answer).await;
+        Err(match status {
+            _ if is_mended => StoreFailure::Unreachable,
+            _ if error.is_of_signature() => StoreFailure::Refused,
+            StatusCode::NOT_FOUND => StoreFailure::NotThere,
+            StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS => StoreFailure::Unreachable,
+            _ if status.is_server_error() => StoreFailure::Unreachable,
+            _ => StoreFailure::Refused,
+        })
     }
 }
 
@@ -240,9 +243,10 @@ impl ObjectReader {
 
     async fn next_once(&mut self) -> Result<Option<Bytes>, StoreFailure> {
         if self.response.is_none() {
+            let generation = self.bucket.signer.generation();
             let url = self.bucket.signer.sign_download(&self.bucket.name, &self.key);
             let url = url.map_err(unsigned)?;
-            let response = self.bucket.get(url, Some(self.offset)).await?;
+            let response = self.bucket.get(generation, url, Some(self.offset)).await?;
             // A store that does not know ranges begins anew, which would put the beginning into the middle.
             if self.offset > 0 && response.status() != StatusCode::PARTIAL_CONTENT {
                 return Err(StoreFailure::Unreadable);
@@ -266,4 +270,79 @@ impl ObjectReader {
 /// Returns the failure of a request that cannot be signed: other keys may come, the bucket's name stays wrong.
 fn unsigned(error: SignError) -> StoreFailure {
     if error.is_temporary() { StoreFailure::Unreachable } else { StoreFailure::Refused }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use primitives::clock::Clock;
+    use primitives::secret::Secret;
+    use s3::credentials::{CredentialRenewal, TemporaryKeys};
+    use s3::settings::{CredentialProvider, ProviderKind, StoreCredentials, StoreEndpoint, StoreSettings};
+    use scripted_server::ScriptedServer;
+
+    fn keys(name: &str) -> TemporaryKeys {
+        let (access_key, secret_key) = (Secret::new(name), Secret::new("secret"));
+        TemporaryKeys { access_key, secret_key, session_token: None, expires_at: None }
+    }
+
+    /// A signer with the keys `OLD`, which asks `renewal` for others.
+    fn signer(endpoint: url::Url, renewal: &Arc<CredentialRenewal>) -> Arc<Signer> {
+        let provider = CredentialProvider { kind: ProviderKind::Container, region: "us-east-1".to_owned() };
+        let settings = StoreSettings {
+            name: "store".into(),
+            endpoint: StoreEndpoint::Remote(endpoint.clone()),
+            region: "us-east-1".to_owned(),
+            path_style: true,
+            credentials: StoreCredentials::Temporary(Arc::new(provider)),
+            presign_expiry: Duration::from_secs(900),
+        };
+        let signer = Signer::new(settings, endpoint, Clock::system()).renewed_by(Arc::clone(renewal));
+        signer.set_credentials(&keys("OLD"));
+        Arc::new(signer)
+    }
+
+    /// A store that denies the key `denied`, and says of the keys `OLD` that they have ended.
+    fn answer(head: &str) -> Option<String> {
+        let refusal = |status: u16, code: &str| {
+            let body = format!("<Error><Code>{code}</Code></Error>");
+            format!("HTTP/1.1 {status} Refused\r\nContent-Length: {}\r\n\r\n{body}", body.len())
+        };
+        Some(if head.contains("/denied?") {
+            refusal(403, "AccessDenied")
+        } else if head.contains("X-Amz-Credential=OLD") {
+            refusal(400, "ExpiredToken")
+        } else {
+            "HTTP/1.1 204 No Content\r\n\r\n".to_owned()
+        })
+    }
+
+    #[tokio::test]
+    async fn a_denial_asks_for_no_other_keys_and_ended_ones_are_replaced() {
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let server = ScriptedServer::start(|head, _| answer(head)).await;
+        let (renewal, questions) = (Arc::new(CredentialRenewal::default()), AtomicUsize::new(0));
+        let signer = signer(server.url(), &renewal);
+        let provider = async {
+            loop {
+                renewal.wanted().await;
+                questions.fetch_add(1, Ordering::Relaxed);
+                signer.set_credentials(&keys("NEW"));
+                renewal.attempted();
+            }
+        };
+        let asked = async {
+            let bucket = ObjectBucket::new(Arc::clone(&signer), "backups".to_owned()).expect("a client");
+            assert_eq!(bucket.delete("denied").await, Err(StoreFailure::Refused));
+            assert_eq!(questions.load(Ordering::Relaxed), 0);
+            assert_eq!(bucket.delete("old").await, Ok(()));
+            assert_eq!(questions.load(Ordering::Relaxed), 1);
+        };
+        tokio::select! {
+            () = asked => {}
+            () = provider => {}
+        }
+    }
 }

@@ -156,7 +156,9 @@ async fn probe_destination(origin: &ObjectOrigin, member: &ClusterMember) -> Res
             | StoreError::Throttled { .. } => return Ok(None),
             // `prepare_signature` learns the store's clock from this response.
             StoreError::Expired => true,
-            StoreError::SignatureMismatch | StoreError::UnknownCredentials => origin.signer.renew_credentials().await,
+            StoreError::SignatureMismatch | StoreError::UnknownCredentials => {
+                origin.signer.renew_credentials(signed.request.generation).await
+            }
             StoreError::NoSuchBucket
             | StoreError::RefusedHead
             | StoreError::Broken

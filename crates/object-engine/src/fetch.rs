@@ -16,6 +16,7 @@ use http_semantics::range::ContentRange;
 use primitives::clock::monotonic_now;
 use s3::error_body::{MAX_ERROR_BODY, StoreError, classify};
 use s3::is_key_length_valid;
+use s3::refusal;
 use s3::signed_request_cache::{SignedRequest, UnsignedRequest};
 use s3::signer::SigningOutcome;
 use upstream::circuit_breaker::FailureKind;
@@ -123,7 +124,7 @@ async fn attempt(
     // `question` is sent now; `asked` is what the caller wants to know.
     let (question, asked) = if tries.head_by_get { (&by_get, question) } else { (question, question) };
     let object = UnsignedRequest { head: question.head, bucket: &origin.bucket, key: question.key };
-    let signed = origin.signer.sign(&object).map_err(ObjectError::Unsignable)?;
+    let signed = origin.signer.sign(&object).map_err(|error| tries.after_unsigned(error))?;
     tally.record_attempt(&origin.cluster, member);
     match send_once(origin, question, member, in_flight, &signed.request, tries.fresh_connection).await {
         Err(trouble) => {
@@ -298,15 +299,12 @@ pub(super) fn prepare_signature(
     response: &UpstreamResponse,
 ) {
     let generation = signed.request.generation;
-    let refused = matches!(error, StoreError::Expired | StoreError::SignatureMismatch | StoreError::UnknownCredentials);
     // A signature of older keys or an older clock offset is not used again anyway.
-    if refused && !origin.signer.is_outdated(generation) {
+    if error.is_of_signature() && !origin.signer.is_outdated(generation) {
         origin.signer.forget(object);
     }
     if error == StoreError::Expired {
-        let date = response.headers.get(header::DATE).and_then(|value| value.to_str().ok());
-        let date = date.and_then(|text| httpdate::parse_http_date(text).ok());
-        let learnt = date.is_some_and(|date| origin.signer.learn_clock(date));
+        let learnt = refusal::date(&response.headers).is_some_and(|date| origin.signer.learn_clock(date));
         // A cached signature may simply have been old; only a new one shows that the learnt offset is wrong.
         if !learnt && !signed.is_cached {
             origin.signer.forget_clock(generation);

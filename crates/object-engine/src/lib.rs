@@ -170,8 +170,11 @@ impl ObjectError {
     }
 
     /// Returns true if the failure is the store's, not the object's or the configuration's: then stale data may be served, and
-    /// a later attempt may succeed.
+    /// a later attempt may succeed. So it is while the provider of the store's credentials is away.
     pub fn is_store_failure(&self) -> bool {
+        if let Self::Unsignable(error) = self {
+            return error.is_temporary();
+        }
         matches!(
             self,
             Self::Unavailable

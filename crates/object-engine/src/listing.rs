@@ -1,6 +1,6 @@
 //! Listings of folders, page by page: asked of the store each time, within the same limits, breaker and retry budget as objects.
 
-use http::{StatusCode, header};
+use http::StatusCode;
 
 use super::fetch::{AttemptError, DRAIN_TIME, is_kept_header, terminal_error};
 use super::{AttemptStats, ObjectError, ObjectOrigin};
@@ -79,6 +79,8 @@ async fn ask(
     tally: &mut AttemptStats,
 ) -> Result<FolderPage, FailedPage> {
     let FolderQuestion { prefix, from, most } = *question;
+    // Before the signature: if the keys change in between, it counts as outdated.
+    let generation = origin.signer.generation();
     let signed = origin.signer.sign_folder_listing(&origin.bucket, prefix, from, most.min(MAX_ENTRIES));
     let mut head = signed.map_err(ObjectError::Unsignable)?;
     head.extend_from_slice(b"User-Agent: tidegate\r\nAccept-Encoding: identity\r\n\r\n");
@@ -96,7 +98,7 @@ async fn ask(
         in_flight.answered(monotonic_now());
     }
     if response.status != StatusCode::OK {
-        return Err(refused(origin, response).await);
+        return Err(refused(origin, generation, response).await);
     }
     let body = response.body.drain(MAX_PAGE_BYTES, origin.timeouts.idle).await;
     let page = std::str::from_utf8(&body).ok().and_then(|text| parse_folder_page(text, prefix));
@@ -116,23 +118,16 @@ async fn send(origin: &ObjectOrigin, member: &ClusterMember, head: &[u8]) -> Res
     }
 }
 
-/// Classifies a refusal. Learns the store's clock, and reads keys in files again, where that is the reason.
-async fn refused(origin: &ObjectOrigin, mut response: UpstreamResponse) -> FailedPage {
+/// Classifies a refusal of a page that was signed with `generation`, and learns from it.
+async fn refused(origin: &ObjectOrigin, generation: u64, mut response: UpstreamResponse) -> FailedPage {
     if response.status.as_u16() < 400 {
         return ObjectError::InvalidResponse("a status that only a web server gives").into();
     }
     let body = response.body.drain(MAX_ERROR_BODY, DRAIN_TIME).await;
     let error = classify(response.status, &response.headers, &body, false);
-    let may_retry = match error {
-        StoreError::Expired => {
-            let date = response.headers.get(header::DATE).and_then(|value| value.to_str().ok());
-            date.and_then(|text| httpdate::parse_http_date(text).ok())
-                .is_some_and(|date| origin.signer.learn_clock(date))
-        }
-        StoreError::SignatureMismatch | StoreError::UnknownCredentials => origin.signer.renew_credentials().await,
-        StoreError::Throttled { .. } | StoreError::Broken | StoreError::BadGateway => true,
-        _ => false,
-    };
+    let is_mended = origin.signer.learn_from(generation, error, &response.headers).await;
+    let may_retry =
+        is_mended || matches!(error, StoreError::Throttled { .. } | StoreError::Broken | StoreError::BadGateway);
     let failure = terminal_error(origin, error);
     origin.health.record_outcome(Some(&failure));
     FailedPage { failure, may_retry }

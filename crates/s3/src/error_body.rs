@@ -53,6 +53,19 @@ pub enum StoreError {
     Unexpected,
 }
 
+impl StoreError {
+    /// Returns true where the signature was the reason: it is not used again.
+    pub fn is_of_signature(self) -> bool {
+        matches!(self, Self::Expired | Self::SignatureMismatch | Self::UnknownCredentials)
+    }
+
+    /// Returns true where there is no such object as far as the store tells: AWS denies one that is not there to keys
+    /// that may not list the bucket.
+    pub fn is_absence(self) -> bool {
+        matches!(self, Self::NoSuchKey | Self::DeleteMarker | Self::NoSuchBucket | Self::Denied | Self::RefusedHead)
+    }
+}
+
 /// Classifies a response of status 400 and above. `body` is the part of it that was read, empty for HEAD; `head` says
 /// that the request was a HEAD. Never fails: a response that fits nothing is [`StoreError::Unexpected`].
 pub fn classify(status: StatusCode, headers: &HeaderMap, body: &[u8], head: bool) -> StoreError {

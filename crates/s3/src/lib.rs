@@ -7,6 +7,7 @@ pub mod error_body;
 mod fuzz;
 pub mod listing;
 pub mod page_token;
+pub mod refusal;
 pub mod settings;
 pub mod signed_request_cache;
 pub mod signer;

@@ -140,7 +140,7 @@ impl Signer {
     /// URL, or the clock shows a time that no signature can carry.
     pub fn sign(&self, object: &UnsignedRequest<'_>) -> Result<SigningOutcome, SignError> {
         let now = self.clock.unix();
-        if let Some(request) = self.cache.get(object, now) {
+        if let Some(request) = self.cached(object, now) {
             return Ok(SigningOutcome { request, is_cached: true });
         }
         let request = Arc::new(self.sign_at(object, now, None)?);
@@ -160,7 +160,7 @@ impl Signer {
         // Held over lookup and insertion: of many requests denied at once, the first signs and the others find its
         // request.
         let _only = self.renewing.lock();
-        let current = self.cache.get(object, now);
+        let current = self.cached(object, now);
         if let Some(current) = current.filter(|current| current.renewal.as_ref().is_some_and(|it| now < it.retry_from))
         {
             return Ok((!Arc::ptr_eq(&current, denied)).then_some(current));
@@ -169,6 +169,12 @@ impl Signer {
         let request = Arc::new(self.sign_at(object, now, Some(renewal))?);
         self.cache.put(object, Arc::clone(&request));
         Ok(Some(request))
+    }
+
+    /// Returns the request for `object` that is still good. One of an older generation may have been put into the cache
+    /// after that was cleared.
+    fn cached(&self, object: &UnsignedRequest<'_>, now: u64) -> Option<Arc<SignedRequest>> {
+        self.cache.get(object, now).filter(|request| !self.is_outdated(request.generation))
     }
 
     /// Returns a signed URL for the page of a bucket's listing that begins at the continuation token `from`; an empty
@@ -264,7 +270,7 @@ impl Signer {
     ) -> Result<SignedRequest, SignError> {
         // Read before the credentials: if they change in between, the request counts as outdated although it is not.
         // The other order could keep an outdated request in use.
-        let generation = self.generation.load(Ordering::Acquire);
+        let generation = self.generation();
         let (bucket, time) = (self.bucket(object.bucket)?, self.store_time(now)?);
         let credentials = self.credentials.load();
         let (keys, expiry) = (credentials.at(now)?, self.settings.presign_expiry);
@@ -290,14 +296,7 @@ impl Signer {
     /// Learns the store's clock from its `Date` header; returns true where signatures differ from now on. A date that
     /// is more than a day off is ignored.
     pub fn learn_clock(&self, store_date: SystemTime) -> bool {
-        let store = store_date.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
-        let ours = self.clock.unix();
-        let difference = i64::try_from(store).unwrap_or(i64::MAX).saturating_sub(i64::try_from(ours).unwrap_or(0));
-        match difference.abs() {
-            0..TOLERATED_SKEW => self.set_clock_offset(0),
-            TOLERATED_SKEW..=MAX_SKEW => self.set_clock_offset(difference),
-            _ => false,
-        }
+        clock_difference(self.clock.unix(), store_date).is_some_and(|difference| self.set_clock_offset(difference))
     }
 
     /// Forgets the learnt clock offset, after a signature of `generation` was refused for its time all the same.
@@ -316,11 +315,13 @@ impl Signer {
         changed
     }
 
-    /// Gets other credentials after the store refused those in use: reads files again, or waits up to two seconds for
-    /// the provider. Returns true where they changed. An unreadable file counts as the value that the configuration
-    /// read.
-    pub async fn renew_credentials(&self) -> bool {
-        let generation = self.generation.load(Ordering::Acquire);
+    /// Gets other credentials after the store refused a request that was signed with `generation`: reads files again, or
+    /// waits up to two seconds for the provider. Returns true where they changed, at once where they have since that
+    /// request. An unreadable file counts as the value that the configuration read.
+    pub async fn renew_credentials(&self, generation: u64) -> bool {
+        if self.is_outdated(generation) {
+            return true;
+        }
         if let Some(renewal) = &self.renewal {
             renewal.request().await;
         } else if let StoreCredentials::Keys(keys) = self.settings.credentials.clone() {
@@ -331,6 +332,11 @@ impl Signer {
             }
         }
         self.is_outdated(generation)
+    }
+
+    /// Returns true where a request can be signed now.
+    pub fn has_credentials(&self) -> bool {
+        self.credentials.load().at(self.clock.unix()).is_ok()
     }
 
     /// Signs with `keys` from now on.
@@ -351,14 +357,31 @@ impl Signer {
         }
     }
 
+    /// Returns the number of the credentials and clock offset in use, for a request that is signed afterwards.
+    pub fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
+    }
+
     /// Returns true where signatures made now differ from those of `generation`.
     pub fn is_outdated(&self, generation: u64) -> bool {
-        self.generation.load(Ordering::Acquire) != generation
+        self.generation() != generation
     }
 
     fn start_generation(&self) {
         self.generation.fetch_add(1, Ordering::AcqRel);
         self.cache.clear();
+    }
+}
+
+/// Returns the seconds that a clock which shows `theirs` is ahead of ours at the Unix second `ours`: 0 where they differ by
+/// less than half a minute, `None` where they differ by more than a day.
+pub fn clock_difference(ours: u64, theirs: SystemTime) -> Option<i64> {
+    let theirs = theirs.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+    let difference = i64::try_from(theirs).unwrap_or(i64::MAX).saturating_sub(i64::try_from(ours).unwrap_or(0));
+    match difference.abs() {
+        0..TOLERATED_SKEW => Some(0),
+        TOLERATED_SKEW..=MAX_SKEW => Some(difference),
+        _ => None,
     }
 }
 

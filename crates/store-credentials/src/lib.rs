@@ -10,6 +10,8 @@ mod metrics;
 mod provider;
 mod schedule;
 
+use std::cmp::Reverse;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -72,12 +74,14 @@ pub struct CredentialProviders {
     clock: Clock,
     tasks: BackgroundTasks,
     running: Arc<Mutex<Vec<Weak<RunningProvider>>>>,
+    /// Number of the last signer.
+    signers: AtomicU64,
 }
 
 impl CredentialProviders {
     /// Creates it, with no provider. Their tasks are among `tasks`.
     pub fn new(clock: Clock, tasks: BackgroundTasks) -> Self {
-        Self { clock, tasks, running: Arc::default() }
+        Self { clock, tasks, running: Arc::default(), signers: AtomicU64::new(0) }
     }
 
     /// Gives `signer` the keys of `provider` from now on, as long as it is used. Needs a Tokio runtime; fails where no
@@ -94,7 +98,8 @@ impl CredentialProviders {
                 started
             }
         };
-        Ok(RunningProvider::supply(&provider, signer))
+        let number = self.signers.fetch_add(1, Ordering::Relaxed) + 1;
+        Ok(RunningProvider::supply(&provider, number, signer))
     }
 
     /// Waits until each provider has given keys or failed to, for `limit` at most.
@@ -109,7 +114,8 @@ impl CredentialProviders {
         let _ = timeout(limit, all).await;
     }
 
-    /// Returns the state of each store's credentials, by the store's name.
+    /// Returns the state of each store's credentials, by the store's name: of the provider of its newest signer, where
+    /// older ones have another.
     pub fn status(&self) -> Vec<CredentialStatus> {
         status(&self.running, &self.clock)
     }
@@ -124,8 +130,9 @@ impl CredentialProviders {
 fn status(running: &Mutex<Vec<Weak<RunningProvider>>>, clock: &Clock) -> Vec<CredentialStatus> {
     let running: Vec<_> = running.lock().iter().filter_map(Weak::upgrade).collect();
     let mut all: Vec<_> = running.iter().flat_map(|provider| provider.status(clock.unix())).collect();
-    all.sort_by(|one, other| one.store.cmp(&other.store));
-    all
+    all.sort_by(|(one, known), (other, status)| known.store.cmp(&status.store).then(Reverse(one).cmp(&Reverse(other))));
+    all.dedup_by(|(_, status), (_, newest)| status.store == newest.store);
+    all.into_iter().map(|(_, status)| status).collect()
 }
 
 #[cfg(all(test, feature = "aws"))]

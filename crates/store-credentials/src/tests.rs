@@ -56,7 +56,14 @@ impl Stage {
 
 /// An answer of the token service, with keys that end in an hour.
 fn given(key: &str) -> Option<String> {
-    let end = utc(Clock::system().unix() + 3600);
+    given_by(key, 0)
+}
+
+/// As [`given`], by a service whose clock is so many seconds ahead of ours.
+fn given_by(key: &str, ahead: i64) -> Option<String> {
+    let now = Clock::system().unix().saturating_add_signed(ahead);
+    let (date, end) = (std::time::UNIX_EPOCH + Duration::from_secs(now), utc(now + 3600));
+    let date = httpdate::fmt_http_date(date);
     let body = format!(
         "<AssumeRoleWithWebIdentityResponse xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\">\
          <AssumeRoleWithWebIdentityResult><Credentials><AccessKeyId>{key}</AccessKeyId>\
@@ -64,7 +71,16 @@ fn given(key: &str) -> Option<String> {
          <Expiration>{end}</Expiration></Credentials></AssumeRoleWithWebIdentityResult>\
          </AssumeRoleWithWebIdentityResponse>"
     );
-    Some(format!("HTTP/1.1 200 OK\r\nContent-Type: text/xml\r\nContent-Length: {}\r\n\r\n{body}", body.len()))
+    Some(format!("HTTP/1.1 200 OK\r\nDate: {date}\r\nContent-Length: {}\r\n\r\n{body}", body.len()))
+}
+
+/// A refusal of the token service, with an id of its own.
+fn refused(id: usize) -> Option<String> {
+    let body = format!(
+        "<ErrorResponse><Error><Type>Sender</Type><Code>InvalidIdentityToken</Code><Message>No provider found</Message>\
+         </Error><RequestId>request-{id}</RequestId></ErrorResponse>"
+    );
+    Some(format!("HTTP/1.1 400 Bad Request\r\nContent-Length: {}\r\n\r\n{body}", body.len()))
 }
 
 fn sign(signer: &Signer) -> Result<String, SignError> {
@@ -123,4 +139,43 @@ async fn a_provider_ends_with_the_last_store_that_it_gives_keys_to() {
     stage.providers.ready(LONG).await;
     assert!(sign(&again).is_ok());
     assert_eq!(service.received_heads().len(), 2, "another provider has asked");
+}
+
+#[tokio::test]
+async fn the_end_of_keys_is_told_by_the_clock_of_the_service_that_gave_them() {
+    // Days off is no clock: its keys end when they say so.
+    for (ahead, end) in [(-4200, 3600), (4200, 3600), (20, 3620), (200_000, 203_600)] {
+        let (stage, service) = (Stage::new(), ScriptedServer::start(move |_, _| given_by("KEY", ahead)).await);
+        let store = stage.open("main", &service.url(), "eu-1");
+        stage.providers.ready(LONG).await;
+        assert!(sign(&store).is_ok(), "{ahead}: {:?}", stage.providers.status());
+        let left = stage.providers.status()[0].expires_at.expect("an end") - Clock::system().unix();
+        assert!((end - 60..=end + 2).contains(&left), "{ahead}: {left} s left");
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_is_told_by_its_code_and_message_and_so_in_the_same_words_each_time() {
+    let (stage, asked) = (Stage::new(), AtomicUsize::new(0));
+    let service = ScriptedServer::start(move |_, _| refused(asked.fetch_add(1, Ordering::Relaxed))).await;
+    let _store = stage.open("main", &service.url(), "eu-1");
+    stage.providers.ready(LONG).await;
+    let failure = stage.providers.status()[0].failure.clone();
+    assert_eq!(failure.as_deref(), Some("InvalidIdentityToken: No provider found"));
+}
+
+#[tokio::test]
+async fn a_store_with_two_signers_has_the_state_of_the_newer_ones_provider() {
+    let (stage, good) = (Stage::new(), ScriptedServer::start(|_, _| given("KEY")).await);
+    let bad = ScriptedServer::start(|_, _| refused(0)).await;
+    let old = stage.open("main", &good.url(), "eu-1");
+    stage.providers.ready(LONG).await;
+    let new = stage.open("main", &bad.url(), "eu-1");
+    stage.providers.ready(LONG).await;
+    let states = stage.providers.status();
+    assert_eq!((states.len(), states[0].is_usable, states[0].failed > 0), (1, false, true), "{states:?}");
+    assert!(old.has_credentials() && !new.has_credentials());
+    drop(new);
+    let states = stage.providers.status();
+    assert_eq!((states.len(), states[0].is_usable), (1, true), "{states:?}");
 }

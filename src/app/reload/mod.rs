@@ -276,6 +276,7 @@ impl ConfigReloads {
         let cache = cache::prepare(previous.cache.as_ref(), (&self.settings, new), clock, tasks).await?;
         let runtime = self.build(new, cache.cache.clone(), previous)?;
         self.stores.ready().await;
+        self.stores.compare_credentials(&previous.signers, &runtime.signers)?;
         // What is not known by then is not ready.
         let first_answers = join(watch::probe_buckets(&runtime), runtime.authenticator.fetch_missing_keys());
         let _ = tokio::time::timeout(PROBE_TIME, first_answers).await;

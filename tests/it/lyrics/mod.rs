@@ -19,19 +19,19 @@ use crate::support::tools::TempFolder;
 use crate::support::{Gate, Minio, Postgres, ScriptedOrigin, eventually};
 
 /// Lyrics of tracks in the store at `endpoint`, kept in `database`.
-fn lyrics(endpoint: &str, database: &str) -> Value {
+pub fn lyrics(endpoint: &str, database: &str) -> Value {
     let mut config = tracks(endpoint, database);
     config["Lyrics"] = json!({});
     config
 }
 
 /// Adds a track of alice's.
-async fn add(gate: &Gate, id: &str, bucket: &str, key: &str) {
+pub async fn add(gate: &Gate, id: &str, bucket: &str, key: &str) {
     let track = json!({ "id": id, "store": "main", "bucket": bucket, "key": key, "ownerId": "alice" });
     send(gate, Method::POST, "/api/v1/admin/tracks", &admin(), Some(track)).await.is(201);
 }
 
-async fn ask(gate: &Gate, what: &str, user: &str) -> Reply {
+pub async fn ask(gate: &Gate, what: &str, user: &str) -> Reply {
     send(gate, Method::GET, &format!("/api/v1/lyrics/{what}"), &bearer(user), None).await
 }
 

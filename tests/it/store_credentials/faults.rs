@@ -1,13 +1,15 @@
 //! Token services that are away, stall and lie.
 
+use serde_json::json;
+
 use super::stand_in::{Keys, TokenService, token_of};
-use super::{HOUR, TRACK, web_identity, with_credentials};
+use super::{HOUR, TRACK, probed, web_identity, with_credentials};
 use crate::support::eventually::eventually;
 use crate::support::fault::{End, Step};
 use crate::support::origin::ScriptedOrigin;
 use crate::support::origin_http::Answer;
 use crate::support::tools::TempFolder;
-use crate::support::{Gate, gate};
+use crate::support::{Gate, config, gate};
 
 /// A folder with a token in the file `token`.
 fn token() -> (TempFolder, String) {
@@ -29,7 +31,7 @@ async fn the_old_keys_serve_while_the_token_service_is_away_and_no_longer_than_t
         .await;
     gate.client().get(TRACK, &[]).await.is(200);
     assert!(store.take_seen().iter().all(|seen| token_of(seen).as_deref() == Some("token-of-ONE")));
-    let faults = gate.admin().get("/admin/upstreams", &[]).await.text();
+    let faults = gate.admin().get("/clusters", &[]).await.is(200).text();
     assert!(faults.contains("credentials of main cannot be renewed by the provider web-identity"), "{faults}");
     let refused = eventually("the keys have ended", async || {
         let reply = gate.client().get(TRACK, &[]).await;
@@ -68,6 +70,7 @@ async fn a_token_service_that_stalls_holds_up_neither_the_start_nor_a_request_fo
 #[tokio::test]
 async fn answers_that_are_no_keys_are_refused_with_the_reason_and_without_their_content() {
     let (store, service) = (ScriptedOrigin::with_track("sound").await, TokenService::start().await);
+    let elsewhere = ScriptedOrigin::start().await;
     let (folder, file) = token();
     let configuration = gate::write_config(&folder, &with_credentials(&store, web_identity(&service, &file)));
     let error = "<ErrorResponse><Error><Type>Sender</Type><Code>InvalidIdentityToken</Code>\
@@ -79,10 +82,13 @@ async fn answers_that_are_no_keys_are_refused_with_the_reason_and_without_their_
         (Step::Answer(Keys::new("", 60).xml()), "it gave an access key or a secret key that is none"),
         (Step::Answer(Answer::new(200, "text/xml", without_end)), "expiration"),
         (Step::Answer(Answer::new(200, "text/html", "<html>canary-secret</html>")), ""),
-        (Step::Answer(Answer::new(400, "text/xml", error)), "InvalidIdentityToken"),
+        (
+            Step::Answer(Answer::new(400, "text/xml", error)),
+            "FAILED  InvalidIdentityToken: No OpenIDConnect provider found",
+        ),
         (Step::Answer(Answer::new(200, "text/xml", " ".repeat(100_000))), "more than 65536 bytes"),
         (Step::Raw(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n<"), ""),
-        (Step::Answer(Answer::new(302, "text/plain", "").with("Location", "http://127.0.0.1:1/")), ""),
+        (Step::Answer(Answer::new(302, "text/plain", "").with("Location", &elsewhere.url())), ""),
     ] {
         let name = format!("{step:?}");
         service.does(step);
@@ -93,5 +99,52 @@ async fn answers_that_are_no_keys_are_refused_with_the_reason_and_without_their_
         let all = format!("{}{}", probed.stdout, probed.stderr);
         assert!(!all.contains("canary"), "{name}: {all}");
     }
-    assert!(store.seen().is_empty());
+    assert!(store.seen().is_empty() && elsewhere.seen().is_empty(), "a redirect is not followed");
+}
+
+#[tokio::test]
+async fn keys_of_an_instance_that_have_ended_stay_in_use_and_are_told() {
+    let (store, service) = (ScriptedOrigin::with_track("sound").await, ScriptedOrigin::start().await);
+    // It has no others, however often it is asked.
+    let keys = Keys::new("MACHINE", 6);
+    service.script((0..100).flat_map(|_| keys.of_instance()));
+    let credentials = json!({ "Provider": "instance", "MetadataEndpoint": service.url() });
+    let gate = Gate::start(&with_credentials(&store, credentials)).await;
+    let told = "it gives the keys again that were to end at";
+    eventually("it is in the log", async || gate.log().contains(told).then_some(())).await;
+    assert!(gate.log().contains("the old ones are used until"), "{}", gate.log());
+    assert!(gate.metric("tidegate_store_credentials_renewals_total", "outcome=\"failed\"").await >= 1.0);
+    gate.client().get(TRACK, &[]).await.is(200);
+    let faults = gate.admin().get("/clusters", &[]).await.is(200).text();
+    assert!(faults.contains("credentials of main cannot be renewed by the provider instance"), "{faults}");
+}
+
+#[tokio::test]
+async fn a_file_that_hangs_holds_up_nothing_but_its_own_store() {
+    let (store, folder) = (ScriptedOrigin::with_track("sound").await, TempFolder::new("pipe"));
+    // Nobody writes into it yet: whoever opens it waits.
+    let pipe = folder.path().join("credentials");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status().expect("mkfifo runs");
+    assert!(made.success());
+    let mut all = with_credentials(&store, json!({ "Provider": "profile", "Profile": "media" }));
+    all["Server"]["Threads"] = json!(1);
+    all["ObjectStores"]["other"] = config::store(&store.url());
+    all["ReverseProxy"]["Routes"]["other"] = config::object_route("/other/{**key}", "other", "audio", "{**key}");
+    let path = pipe.display().to_string();
+    let environment = [("AWS_SHARED_CREDENTIALS_FILE", &*path), ("AWS_CONFIG_FILE", "/nonexistent")];
+    let line = probed(&all, "credentials of the store `main` (profile)", &environment).await;
+    assert!(line.contains("FAILED"), "{line}");
+    let gate = Gate::start_with(&all, &environment).await;
+    gate.client().get(TRACK, &[]).await.problem(503);
+    gate.client().get("/other/track.mp3", &[]).await.is(200);
+    eventually("it is in the log", async || gate.log().contains("it hangs in a file for more than").then_some(()))
+        .await;
+    gate.client().get("/other/track.mp3", &[]).await.is(200);
+    let text = "[media]\naws_access_key_id = LATE\naws_secret_access_key = secret\n";
+    let written = tokio::task::spawn_blocking(move || std::fs::write(pipe, text));
+    written.await.expect("it ends").expect("it is read");
+    eventually("the keys are there", async || {
+        (gate.client().get(TRACK, &[]).await.status.as_u16() == 200).then_some(())
+    })
+    .await;
 }

@@ -2,19 +2,22 @@
 //! and is away; and MinIO's own token service.
 
 mod faults;
+mod providers;
+mod refusals;
+mod reloads;
 mod stand_in;
 
 use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
+use tokio::time::timeout;
 
 use self::stand_in::{Keys, TokenService, token_of};
 use crate::support::eventually::eventually;
 use crate::support::fault::{self, Step};
 use crate::support::origin::ScriptedOrigin;
-use crate::support::origin_http::Answer;
 use crate::support::tools::TempFolder;
-use crate::support::{Gate, Minio, config, gate};
+use crate::support::{Gate, LIMIT, Minio, config, gate};
 
 const TRACK: &str = "/stream/track.mp3";
 const ROLE: &str = "arn:aws:iam::123456789012:role/media-reader";
@@ -29,6 +32,18 @@ fn with_credentials(store: &ScriptedOrigin, credentials: Value) -> Value {
 /// Credentials by the token in `file`, exchanged at `service`.
 fn web_identity(service: &TokenService, file: &str) -> Value {
     json!({ "Provider": "web-identity", "RoleArn": ROLE, "TokenFile": file, "StsEndpoint": service.url() })
+}
+
+/// What `tidegate check --probe` says of this, of a configuration in an environment with these variables besides.
+async fn probed(all: &Value, what: &str, environment: &[(&str, &str)]) -> String {
+    let folder = TempFolder::new("probe");
+    let file = gate::write_config(&folder, all);
+    let mut command = gate::command(&folder);
+    command.args(["check", "--probe"]).arg(&file).envs(environment.iter().copied());
+    let output = timeout(LIMIT, command.output()).await.expect("it ends").expect("it runs");
+    let (said, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let line = said.lines().find(|line| line.contains(what));
+    line.unwrap_or_else(|| panic!("{said}{errors}")).to_owned()
 }
 
 #[tokio::test]
@@ -49,11 +64,8 @@ async fn minios_own_token_service_gives_keys_that_read_its_objects() {
     let end = gate.metric("tidegate_store_credentials_expiry_timestamp_seconds", "store=\"main\"").await;
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("after 1970").as_secs_f64();
     assert!((now + 600.0..=now + 901.0).contains(&end), "{end} at {now}");
-    let folder = TempFolder::new("probe");
-    let file = gate::write_config(&folder, &all);
-    let probed = gate::run(&["check", "--probe", &file.display().to_string()], &folder).await;
-    let line = probed.stdout.lines().find(|line| line.contains("credentials of the store `main` (assume-role)"));
-    assert!(line.is_some_and(|line| line.contains("  good  valid until ")), "{}{}", probed.stdout, probed.stderr);
+    let line = probed(&all, "credentials of the store `main` (assume-role)", &[]).await;
+    assert!(line.contains("  good ") && line.contains(" valid until "), "{line}");
 }
 
 #[tokio::test]
@@ -92,13 +104,7 @@ async fn a_token_in_a_file_is_exchanged_once_for_all_stores_and_again_before_the
 #[tokio::test]
 async fn the_metadata_service_is_asked_with_a_session_token() {
     let (store, service) = (ScriptedOrigin::with_track("sound").await, ScriptedOrigin::start().await);
-    let text = |body: &str| Answer::new(200, "text/plain", body);
-    let ttl = "x-aws-ec2-metadata-token-ttl-seconds";
-    service.script([
-        Step::Answer(text("metadata-session").with(ttl, "21600")),
-        Step::Answer(text("media-role")),
-        Step::Answer(Keys::new("MACHINE", 3600).json()),
-    ]);
+    service.script(Keys::new("MACHINE", 3600).of_instance());
     let credentials = json!({ "Provider": "instance", "MetadataEndpoint": service.url() });
     let gate = Gate::start(&with_credentials(&store, credentials)).await;
     gate.client().get(TRACK, &[]).await.is(200);
@@ -116,6 +122,8 @@ async fn a_containers_endpoint_is_asked_with_its_token() {
     let folder = TempFolder::new("pod");
     let file = folder.path().join("token");
     std::fs::write(&file, "pod-token").expect("a file");
+    let lined = folder.path().join("lined");
+    std::fs::write(&lined, "pod-token\n").expect("a file");
     let (address, file) = (format!("{}/v1/credentials", service.url()), file.display().to_string());
     let environment =
         [("AWS_CONTAINER_CREDENTIALS_FULL_URI", &*address), ("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", &*file)];
@@ -126,6 +134,12 @@ async fn a_containers_endpoint_is_asked_with_its_token() {
         let seen = service.take_seen();
         assert_eq!((seen[0].path(), seen[0].header("authorization")), ("/v1/credentials", Some("pod-token")));
     }
+    let lined = lined.display().to_string();
+    let environment = [environment[0], ("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", &*lined)];
+    let all = with_credentials(&store, json!({ "Provider": "container" }));
+    let line = probed(&all, "credentials of the store `main` (container)", &environment).await;
+    assert!(line.contains("FAILED") && line.contains("the auth token could not be used as an HTTP header"), "{line}");
+    assert!(!line.contains("pod-token") && service.seen().is_empty(), "{line}");
 }
 
 #[tokio::test]

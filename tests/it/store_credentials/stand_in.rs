@@ -36,16 +36,32 @@ impl Keys {
         Answer::new(200, "application/json", body)
     }
 
-    /// As the token service writes them.
+    /// As the token service writes them for a token.
     pub fn xml(&self) -> Answer {
+        self.answer_to("AssumeRoleWithWebIdentity")
+    }
+
+    /// As the token service writes them for other keys.
+    pub fn of_role(&self) -> Answer {
+        self.answer_to("AssumeRole")
+    }
+
+    fn answer_to(&self, action: &str) -> Answer {
         let Self { name, end } = self;
         let body = format!(
-            "<AssumeRoleWithWebIdentityResponse xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\"><AssumeRoleWithWebIdentityResult>\
+            "<{action}Response xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\"><{action}Result>\
              <Credentials><AccessKeyId>{name}</AccessKeyId><SecretAccessKey>canary-secret</SecretAccessKey>\
              <SessionToken>token-of-{name}</SessionToken><Expiration>{end}</Expiration></Credentials>\
-             </AssumeRoleWithWebIdentityResult></AssumeRoleWithWebIdentityResponse>"
+             </{action}Result></{action}Response>"
         );
         Answer::new(200, "text/xml", body)
+    }
+
+    /// As the metadata service gives them to the requests of one attempt.
+    pub fn of_instance(&self) -> [Step; 3] {
+        let text = |body: &str| Answer::new(200, "text/plain", body);
+        let session = text("metadata-session").with("x-aws-ec2-metadata-token-ttl-seconds", "21600");
+        [Step::Answer(session), Step::Answer(text("media-role")), Step::Answer(self.json())]
     }
 }
 
@@ -68,14 +84,24 @@ impl TokenService {
         self.does(Step::Answer(keys.xml()));
     }
 
+    /// Does this with the next requests, one step each.
+    pub fn script(&self, steps: impl IntoIterator<Item = Step>) {
+        self.0.script(steps);
+    }
+
     /// Does this with every request from now on.
     pub fn does(&self, step: Step) {
         self.0.always(step);
     }
 
-    /// Bodies of the requests since the last call of this.
+    /// The requests since the last call of this.
+    pub fn take_seen(&self) -> Vec<Seen> {
+        self.0.take_seen()
+    }
+
+    /// Bodies of the requests since the last call of this or that.
     pub fn questions(&self) -> Vec<String> {
-        self.0.take_seen().iter().map(|seen| String::from_utf8_lossy(&seen.body).into_owned()).collect()
+        self.take_seen().iter().map(|seen| String::from_utf8_lossy(&seen.body).into_owned()).collect()
     }
 }
 

@@ -4,16 +4,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, Method, StatusCode, header};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 use reqwest::{Client, Response};
 use url::Url;
 
 use super::SourceFailure;
 use primitives::clock::monotonic_now;
 use primitives::failure_log::{FailureLog, chain, line};
+use s3::error_body::StoreError;
 use s3::listing::{self, ListedObject};
+use s3::refusal::Refusal;
 use s3::signed_request_cache::UnsignedRequest;
-use s3::signer::Signer;
+use s3::signer::{SignError, Signer};
 
 /// Largest page of a listing that is read, in bytes: a thousand keys of the longest.
 const MAX_LISTING_BYTES: usize = 4 << 20;
@@ -49,6 +51,14 @@ pub enum ByteRange {
     Span(u64, u64),
 }
 
+/// Question to a store.
+enum StoreQuestion<'a> {
+    /// The object of a key, with these headers.
+    Object(&'a str, HeaderMap),
+    /// The objects whose keys begin with a prefix.
+    Listing(&'a str),
+}
+
 /// Reader of objects. Clones share it.
 #[derive(Clone)]
 pub struct ObjectReader {
@@ -65,15 +75,20 @@ impl ObjectReader {
 
     /// Reads an object of at most `most` bytes; `None` where it is not there, or is larger.
     pub async fn read(&self, bucket: &TrackBucket, key: &str, most: usize) -> Result<Option<Bytes>, SourceFailure> {
-        let object = UnsignedRequest { head: false, bucket: &bucket.name, key };
-        let Some(response) = self.send(bucket, &object, &HeaderMap::new()).await? else { return Ok(None) };
+        let Some(response) = self.get(bucket, key, HeaderMap::new()).await? else { return Ok(None) };
         self.body(response, most).await
     }
 
     /// Returns true where there is an object.
     pub async fn exists(&self, bucket: &TrackBucket, key: &str) -> Result<bool, SourceFailure> {
-        let object = UnsignedRequest { head: true, bucket: &bucket.name, key };
-        Ok(self.send(bucket, &object, &HeaderMap::new()).await?.is_some())
+        // Why a HEAD is refused is not said: the first byte is asked for.
+        let headers = HeaderMap::from_iter([(header::RANGE, HeaderValue::from_static("bytes=0-0"))]);
+        match self.send(bucket, &StoreQuestion::Object(key, headers)).await? {
+            // An empty one has no first byte.
+            Ok(_) | Err((_, StoreError::RangeNotSatisfiable { .. })) => Ok(true),
+            Err((_, error)) if error.is_absence() => Ok(false),
+            Err((status, _)) => Err(self.refused(status)),
+        }
     }
 
     /// Reads a range of an object, which must still have `etag` if there is one; `None` where it is not there, has changed, or
@@ -96,8 +111,7 @@ impl ObjectReader {
         if let Some(etag) = etag {
             headers.insert(header::IF_MATCH, value(etag)?);
         }
-        let object = UnsignedRequest { head: false, bucket: &bucket.name, key };
-        let Some(response) = self.send(bucket, &object, &headers).await? else { return Ok(None) };
+        let Some(response) = self.get(bucket, key, headers).await? else { return Ok(None) };
         let etag = text_of(&response, header::ETAG);
         // Without a range in the answer it is the whole object: more than was asked for is not read.
         let total = text_of(&response, header::CONTENT_RANGE);
@@ -109,64 +123,73 @@ impl ObjectReader {
 
     /// Lists the first objects whose keys begin with `prefix`; `None` where the keys may not list.
     pub async fn list(&self, bucket: &TrackBucket, prefix: &str) -> Result<Option<Vec<ListedObject>>, SourceFailure> {
-        let url =
-            bucket.signer.sign_listing(&bucket.name, prefix, "").map_err(|error| self.failed(&error.to_string()))?;
-        let response = self.client.get(url).timeout(self.timeout).send().await;
-        let response = response.map_err(|error| self.failed(line(&chain(&error.without_url()))))?;
-        match response.status() {
-            StatusCode::OK => {}
-            // Keys that only read, and stores that do not list.
-            StatusCode::NOT_FOUND
-            | StatusCode::FORBIDDEN
-            | StatusCode::METHOD_NOT_ALLOWED
-            | StatusCode::NOT_IMPLEMENTED => return Ok(None),
-            status => return Err(self.failed(&format!("status {}", status.as_u16()))),
-        }
+        let response = match self.send(bucket, &StoreQuestion::Listing(prefix)).await? {
+            Ok(response) => response,
+            Err((_, error)) if error.is_absence() => return Ok(None),
+            // Stores that do not list.
+            Err((StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED, _)) => return Ok(None),
+            Err((status, _)) => return Err(self.refused(status)),
+        };
         let body = self.body(response, MAX_LISTING_BYTES).await?;
         let page = body.and_then(|body| listing::parse_page(std::str::from_utf8(&body).ok()?));
         page.map(|page| Some(page.objects)).ok_or_else(|| self.failed("the listing cannot be read"))
     }
 
-    /// Sends a request; `None` where the object is not there, or not as it is asked for.
-    async fn send(
+    /// Asks for an object; `None` where it is not there, or not as it is asked for.
+    async fn get(
         &self,
         bucket: &TrackBucket,
-        object: &UnsignedRequest<'_>,
-        headers: &HeaderMap,
+        key: &str,
+        headers: HeaderMap,
     ) -> Result<Option<Response>, SourceFailure> {
-        let mut response = self.send_once(bucket, object, headers).await?;
-        // With other keys or another clock it may be let in.
-        if response.status() == StatusCode::FORBIDDEN {
-            let date = text_of(&response, header::DATE).and_then(|date| httpdate::parse_http_date(&date).ok());
-            let is_other_clock = date.is_some_and(|date| bucket.signer.learn_clock(date));
-            let has_other_keys = bucket.signer.renew_credentials().await;
-            if is_other_clock || has_other_keys {
-                bucket.signer.forget(object);
-                response = self.send_once(bucket, object, headers).await?;
-            }
-        }
-        match response.status() {
-            StatusCode::OK | StatusCode::PARTIAL_CONTENT => Ok(Some(response)),
-            // A store that does not let its objects be listed denies one that is not there.
-            StatusCode::NOT_FOUND
-            | StatusCode::FORBIDDEN
-            | StatusCode::RANGE_NOT_SATISFIABLE
-            | StatusCode::PRECONDITION_FAILED => Ok(None),
-            status => Err(self.failed(&format!("status {}", status.as_u16()))),
+        match self.send(bucket, &StoreQuestion::Object(key, headers)).await? {
+            Ok(response) => Ok(Some(response)),
+            Err((_, StoreError::RangeNotSatisfiable { .. } | StoreError::PreconditionFailed)) => Ok(None),
+            Err((_, error)) if error.is_absence() => Ok(None),
+            Err((status, _)) => Err(self.refused(status)),
         }
     }
 
-    async fn send_once(
+    /// Sends a request, once more where the store may let it in with other keys or another clock. Returns the answer of
+    /// status 200 or 206, or the refusal.
+    async fn send(
         &self,
         bucket: &TrackBucket,
-        object: &UnsignedRequest<'_>,
-        headers: &HeaderMap,
-    ) -> Result<Response, SourceFailure> {
-        let signed = bucket.signer.sign(object).map_err(|error| self.failed(&error.to_string()))?;
-        let url = request_url(bucket.signer.endpoint(), &signed.request.head);
-        let url = url.ok_or_else(|| self.failed("the key makes no URL"))?;
-        let method = if object.head { Method::HEAD } else { Method::GET };
-        let sent = self.client.request(method, url).headers(headers.clone()).timeout(self.timeout).send().await;
+        question: &StoreQuestion<'_>,
+    ) -> Result<Result<Response, (StatusCode, StoreError)>, SourceFailure> {
+        let mut is_first = true;
+        loop {
+            // Before the signature: if the keys change in between, it counts as outdated.
+            let generation = bucket.signer.generation();
+            let response = self.send_once(bucket, question).await?;
+            let status = response.status();
+            if matches!(status, StatusCode::OK | StatusCode::PARTIAL_CONTENT) {
+                return Ok(Ok(response));
+            }
+            let Refusal { error, is_mended } = bucket.signer.take_refusal(generation, response).await;
+            if let (true, StoreQuestion::Object(key, _)) = (error.is_of_signature(), question) {
+                bucket.signer.forget(&UnsignedRequest { head: false, bucket: &bucket.name, key });
+            }
+            if !is_mended || !std::mem::take(&mut is_first) {
+                return Ok(Err((status, error)));
+            }
+        }
+    }
+
+    async fn send_once(&self, bucket: &TrackBucket, question: &StoreQuestion<'_>) -> Result<Response, SourceFailure> {
+        let TrackBucket { signer, name } = bucket;
+        let unsigned = |error: SignError| self.failed(&error.to_string());
+        let (url, headers) = match question {
+            StoreQuestion::Object(key, headers) => {
+                let signed = signer.sign(&UnsignedRequest { head: false, bucket: name, key }).map_err(unsigned)?;
+                let url = request_url(signer.endpoint(), &signed.request.head);
+                (url.ok_or_else(|| self.failed("the key makes no URL"))?, headers.clone())
+            }
+            StoreQuestion::Listing(prefix) => {
+                (signer.sign_listing(name, prefix, "").map_err(unsigned)?, HeaderMap::new())
+            }
+        };
+        let sent = self.client.get(url).headers(headers).timeout(self.timeout).send().await;
         // Without the URL, which is a credential.
         sent.map_err(|error| self.failed(line(&chain(&error.without_url()))))
     }
@@ -189,6 +212,10 @@ impl ObjectReader {
             tracing::info!("objects can be read for lyrics again");
         }
         Ok(Some(body.freeze()))
+    }
+
+    fn refused(&self, status: StatusCode) -> SourceFailure {
+        self.failed(&format!("status {}", status.as_u16()))
     }
 
     fn failed(&self, error: &str) -> SourceFailure {

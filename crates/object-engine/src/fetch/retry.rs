@@ -12,7 +12,7 @@ use crate::ObjectOrigin;
 use primitives::clock::monotonic_now;
 use s3::error_body::StoreError;
 use s3::signed_request_cache::{RenewalOutcome, UnsignedRequest};
-use s3::signer::SigningOutcome;
+use s3::signer::{SignError, SigningOutcome};
 use upstream::circuit_breaker::FailureKind;
 use upstream::cluster::ClusterMember;
 use upstream::connection::ExchangeError;
@@ -216,7 +216,7 @@ impl RetryState {
         }
         let renewed = match origin.signer.renew_denied(object, &signed.request) {
             Ok(renewed) => renewed,
-            Err(error) => return ObjectError::Unsignable(error).into(),
+            Err(error) => return self.after_unsigned(error),
         };
         let Some(outcome) = renewed.as_ref().and_then(|request| request.renewal.as_ref()).map(|it| &it.outcome) else {
             return denied.into();
@@ -255,9 +255,7 @@ impl RetryState {
             }
             StoreError::SignatureMismatch | StoreError::UnknownCredentials => {
                 self.credentials += 1;
-                // Another request may have read the new keys already; else the files are read here.
-                let changed =
-                    origin.signer.is_outdated(signed.request.generation) || origin.signer.renew_credentials().await;
+                let changed = origin.signer.renew_credentials(signed.request.generation).await;
                 at_once(changed && self.credentials == 1, terminal_error(origin, error))
             }
             StoreError::RefusedHead => {
@@ -277,6 +275,13 @@ impl RetryState {
             }
             other => terminal_error(origin, other).into(),
         }
+    }
+
+    /// Decides what follows a request that could not be signed: for the rest of a body, keys are waited for as a store
+    /// that is away is.
+    pub fn after_unsigned(&self, error: SignError) -> FailedAttempt {
+        let failure = ObjectError::Unsignable(error);
+        if error.is_temporary() { self.retry_only_for_rest(failure) } else { failure.into() }
     }
 
     /// Decides what follows an attempt without a response.

@@ -8,24 +8,39 @@ use super::*;
 use crate::BucketHealth;
 use crate::plan::{RequestPlan, serve_object};
 use primitives::clock::{Clock, monotonic_now};
-use s3::settings::{SecretSource, StoreCredentials, StoreEndpoint, StoreKeys, StoreSettings};
-use s3::signer::Signer;
+use primitives::secret::Secret;
+use s3::credentials::TemporaryKeys;
+use s3::settings::{
+    CredentialProvider, ProviderKind, SecretSource, StoreCredentials, StoreEndpoint, StoreKeys, StoreSettings,
+};
+use s3::signer::{SignError, Signer};
 use scripted_server::{ScriptedServer, empty_response, unreachable_url};
 use upstream::cluster::{Cluster, ClusterFactory};
 use upstream::health::HealthState;
 use upstream::settings::{self, AvailabilityPolicy, HealthCheckSettings, UpstreamTimeouts};
 
-fn origin(servers: &[Url], available: AvailabilityPolicy) -> ObjectOrigin {
-    let key = || SecretSource { value: Default::default(), file: None };
-    let credentials = StoreCredentials::Keys(StoreKeys { access_key: key(), secret_key: key(), session_token: None });
-    let store = StoreSettings {
+fn store(endpoint: &Url, credentials: StoreCredentials) -> StoreSettings {
+    StoreSettings {
         name: "store".into(),
-        endpoint: StoreEndpoint::Remote(servers[0].clone()),
+        endpoint: StoreEndpoint::Remote(endpoint.clone()),
         region: "us-east-1".to_owned(),
         path_style: true,
         credentials,
         presign_expiry: Duration::from_secs(900),
-    };
+    }
+}
+
+/// A signer whose keys are to come from a provider.
+fn temporary(endpoint: &Url) -> Arc<Signer> {
+    let provider = CredentialProvider { kind: ProviderKind::Container, region: "us-east-1".to_owned() };
+    let store = store(endpoint, StoreCredentials::Temporary(Arc::new(provider)));
+    Arc::new(Signer::new(store, endpoint.clone(), Clock::system()))
+}
+
+fn origin(servers: &[Url], available: AvailabilityPolicy) -> ObjectOrigin {
+    let key = || SecretSource { value: Default::default(), file: None };
+    let credentials = StoreCredentials::Keys(StoreKeys { access_key: key(), secret_key: key(), session_token: None });
+    let store = store(&servers[0], credentials);
     let destination = |(number, address): (usize, &Url)| settings::DestinationSettings {
         id: number.to_string().into(),
         address: address.clone(),
@@ -211,4 +226,35 @@ async fn a_request_waits_for_a_store_that_is_away_as_long_as_the_route_says() {
         assert_eq!(serve_object(&origin, &plan, "track.mp3", &mut tally).await.err(), Some(failure));
         assert_eq!(server.received_heads().len(), asked);
     }
+}
+
+#[tokio::test]
+async fn keys_that_come_continue_a_body_and_serve_who_waits_as_a_store_does_that_comes_back() {
+    let server = ScriptedServer::start(|_, _| empty_response(200)).await;
+    let give = async |signer: &Signer| {
+        let (access_key, secret_key) = (Secret::new("KEY"), Secret::new("secret"));
+        signer.set_credentials(&TemporaryKeys { access_key, secret_key, session_token: None, expires_at: None });
+    };
+    let missing = Some(ObjectError::Unsignable(SignError::NoCredentials));
+    let keyless = || ObjectOrigin {
+        signer: temporary(&server.url()),
+        timeouts: UpstreamTimeouts {
+            idle: Duration::from_secs(10),
+            unavailable: Duration::from_secs(10),
+            ..UpstreamTimeouts::default()
+        },
+        ..origin(&[server.url()], AvailabilityPolicy::HealthyAndUnknown)
+    };
+    let rest = keyless();
+    assert_eq!(query_store(&rest, &HEAD, &mut AttemptStats::default()).await.err(), missing);
+    let broken = rest.cluster.members()[0].destination.enter_unconditionally(rest.cluster.identify(&()));
+    let mut tally = AttemptStats::default();
+    // The first attempt has been made when the keys come.
+    let (reply, ()) = tokio::join!(query_rest(&rest, &HEAD, &broken, &mut tally), give(&rest.signer));
+    assert!(reply.is_ok() && tally.retries == 1, "{tally:?}");
+    let waiting = Arc::new(keyless());
+    let plan = RequestPlan::from_request(&Method::GET, &HeaderMap::new(), 1 << 10);
+    let mut tally = AttemptStats::default();
+    let (served, ()) = tokio::join!(serve_object(&waiting, &plan, "track.mp3", &mut tally), give(&waiting.signer));
+    assert_eq!(served.expect("the keys are there").status, 200);
 }

@@ -164,9 +164,9 @@ async fn credentials_in_a_file_are_read_again() {
         Signer::new(store(true, Some(file.clone())), "http://127.0.0.1:9000".parse().expect("a URL"), aws_time());
     let object = UnsignedRequest { head: false, bucket: "audio", key: "a" };
     let before = signer.sign(&object).expect("signed");
-    assert!(!signer.renew_credentials().await, "nothing changed yet");
+    assert!(!signer.renew_credentials(signer.generation()).await, "nothing changed yet");
     std::fs::write(&file, "two\n").expect("written");
-    assert!(signer.renew_credentials().await);
+    assert!(signer.renew_credentials(signer.generation()).await);
     assert_ne!(text(&before), text(&signer.sign(&object).expect("signed")));
     std::fs::remove_file(file).expect("removed");
 }
@@ -224,6 +224,23 @@ fn other_keys_take_the_place_of_all_signatures_and_the_same_keep_them() {
 }
 
 #[test]
+fn a_signature_of_older_keys_is_not_handed_out_however_late_it_was_kept() {
+    let clock = aws_time();
+    let signer = temporary(&clock);
+    let object = UnsignedRequest { head: false, bucket: "audio", key: "a" };
+    signer.set_credentials(&keys("ONE", None));
+    let old = signer.sign(&object).expect("signed");
+    let denied = signer.renew_denied(&object, &old.request).expect("signed").expect("another one");
+    signer.set_credentials(&keys("TWO", None));
+    // Who signed with the old keys keeps it only now.
+    signer.cache.put(&object, old.request);
+    assert!(text(&signer.sign(&object).expect("signed")).contains("X-Amz-Credential=TWO%2F"));
+    signer.cache.put(&object, Arc::clone(&denied));
+    let renewed = signer.renew_denied(&object, &denied).expect("signed").expect("another one");
+    assert!(String::from_utf8_lossy(&renewed.head).contains("X-Amz-Credential=TWO%2F"));
+}
+
+#[test]
 fn an_anonymous_request_has_no_signature() {
     let settings = StoreSettings { credentials: StoreCredentials::Anonymous, ..store(true, None) };
     let signer = Signer::new(settings, "http://127.0.0.1:9000".parse().expect("a URL"), aws_time());
@@ -244,18 +261,72 @@ async fn refusals_ask_the_provider_once_and_wait_for_its_answer() {
             renewal.attempted();
         }
     };
-    let ((), one, other) = tokio::join!(provider, signer.renew_credentials(), signer.renew_credentials());
+    let ((), one, other) = tokio::join!(provider, signer.renew_credentials(1), signer.renew_credentials(1));
     assert!(one && other, "both have the new keys");
+    assert!(signer.renew_credentials(1).await, "at once, for a request of the old keys");
     // Refused again: the store means something else, and the provider is left alone.
-    assert!(!signer.renew_credentials().await);
+    assert!(!signer.renew_credentials(signer.generation()).await);
     tokio::time::advance(Duration::from_secs(30)).await;
     let begun = primitives::clock::monotonic_now();
-    let (asked, changed) =
-        tokio::join!(tokio::time::timeout(RENEWAL_INTERVAL, renewal.wanted()), signer.renew_credentials());
+    let (asked, changed) = tokio::join!(
+        tokio::time::timeout(RENEWAL_INTERVAL, renewal.wanted()),
+        signer.renew_credentials(signer.generation())
+    );
     assert!(asked.is_ok() && !changed);
     assert_eq!(
         primitives::clock::monotonic_now() - begun,
         Duration::from_secs(2),
         "a provider that hangs holds nobody up"
     );
+}
+
+#[tokio::test]
+async fn only_what_a_store_says_of_the_keys_asks_for_others() {
+    for (status, code, is_asked) in [
+        (403, "AccessDenied", false),
+        (403, "", false),
+        (401, "", false),
+        (404, "NoSuchKey", false),
+        (400, "InvalidArgument", false),
+        (503, "SlowDown", false),
+        (400, "ExpiredToken", true),
+        (400, "InvalidToken", true),
+        (403, "InvalidAccessKeyId", true),
+        (401, "InvalidAccessKeyId", true),
+        (404, "XAdminUserNotFound", true),
+        (403, "SignatureDoesNotMatch", true),
+    ] {
+        let clock = aws_time();
+        let renewal = Arc::new(CredentialRenewal::default());
+        let signer = temporary(&clock).renewed_by(Arc::clone(&renewal));
+        signer.set_credentials(&keys("ONE", None));
+        let provider = async {
+            renewal.wanted().await;
+            signer.set_credentials(&keys("TWO", None));
+            renewal.attempted();
+            std::future::pending::<()>().await;
+        };
+        let answer = http::Response::builder().status(status).body(format!("<Error><Code>{code}</Code></Error>"));
+        let answer = reqwest::Response::from(answer.expect("an answer"));
+        let generation = signer.generation();
+        let refusal = tokio::select! {
+            refusal = signer.take_refusal(generation, answer) => refusal,
+            () = provider => unreachable!("it never ends"),
+        };
+        assert_eq!((refusal.is_mended, signer.is_outdated(generation)), (is_asked, is_asked), "{status} {code}");
+    }
+}
+
+#[tokio::test]
+async fn the_clock_is_learnt_from_a_refusal_that_speaks_of_time_and_from_no_other() {
+    let clock = aws_time();
+    let signer = signer(true, &clock);
+    for (message, is_learnt) in [("Access Denied.", false), ("Request has expired", true)] {
+        let answer = http::Response::builder().status(403).header("date", "Fri, 24 May 2013 01:00:00 GMT");
+        let text = format!("<Error><Code>AccessDenied</Code><Message>{message}</Message></Error>");
+        let answer = reqwest::Response::from(answer.body(text).expect("an answer"));
+        assert_eq!(signer.take_refusal(signer.generation(), answer).await.is_mended, is_learnt, "{message}");
+    }
+    let signed = signer.sign(&UnsignedRequest { head: false, bucket: "audio", key: "a" }).expect("signed");
+    assert!(text(&signed).contains("X-Amz-Date=20130524T010000Z"));
 }

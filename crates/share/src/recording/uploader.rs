@@ -100,33 +100,26 @@ impl UploadBucket {
             true => RecordingFailure::Unreachable,
             false => RecordingFailure::Refused,
         };
+        // Before the signature: if the keys change in between, it counts as outdated.
+        let generation = self.signer.generation();
         let request = self.signer.sign_upload(&self.name, key, step).map_err(refused)?;
         let kind = media_type::from_key_extension(key).unwrap_or("application/octet-stream");
         let sent = self.client.request(request.method, request.url).body(request.body);
         // Neither the error nor its sources are said: they name the store.
         let answer = sent.header(header::CONTENT_TYPE, kind).send().await.map_err(|_| RecordingFailure::Unreachable)?;
-        let (status, tag) = (answer.status(), answer.headers().get(header::ETAG).cloned());
-        let date = answer.headers().get(header::DATE).and_then(|date| date.to_str().ok());
-        let date = date.and_then(|date| httpdate::parse_http_date(date).ok());
-        let text = answer.text().await.map_err(|_| RecordingFailure::Unreachable)?;
-        match status {
-            _ if status.is_success() => {
-                let tag = tag.and_then(|tag| tag.to_str().map(str::to_owned).ok());
-                Ok(StoreResponse { tag, text })
-            }
-            StatusCode::FORBIDDEN => {
-                // With another clock or other keys it may be let in.
-                let learnt = date.is_some_and(|date| self.signer.learn_clock(date));
-                Err(if self.signer.renew_credentials().await || learnt {
-                    RecordingFailure::Unreachable
-                } else {
-                    RecordingFailure::Refused
-                })
-            }
-            StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS => Err(RecordingFailure::Unreachable),
-            _ if status.is_server_error() => Err(RecordingFailure::Unreachable),
-            _ => Err(RecordingFailure::Refused),
+        let status = answer.status();
+        if status.is_success() {
+            let tag = answer.headers().get(header::ETAG).and_then(|tag| tag.to_str().map(str::to_owned).ok());
+            let text = answer.text().await.map_err(|_| RecordingFailure::Unreachable)?;
+            return Ok(StoreResponse { tag, text });
         }
+        // With another clock or other keys it may be let in.
+        let is_mended = self.signer.take_refusal(generation, answer).await.is_mended;
+        let is_patient = matches!(status, StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS);
+        Err(match is_mended || is_patient || status.is_server_error() {
+            true => RecordingFailure::Unreachable,
+            false => RecordingFailure::Refused,
+        })
     }
 }
 
@@ -174,6 +167,93 @@ impl MultipartUpload {
         if let Some(upload) = &self.upload_id {
             // A store that is away keeps it; see docs/share.md.
             let _ = self.uploader.send(&self.key, &UploadStep::Abort { upload }).await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use primitives::clock::Clock;
+    use primitives::secret::Secret;
+    use s3::credentials::{CredentialRenewal, TemporaryKeys};
+    use s3::settings::{CredentialProvider, ProviderKind, StoreCredentials, StoreEndpoint, StoreSettings};
+    use scripted_server::ScriptedServer;
+
+    fn keys(name: &str) -> TemporaryKeys {
+        let (access_key, secret_key) = (Secret::new(name), Secret::new("secret"));
+        TemporaryKeys { access_key, secret_key, session_token: None, expires_at: None }
+    }
+
+    /// A signer with the keys `OLD`, which asks `renewal` for others.
+    fn signer(endpoint: reqwest::Url, renewal: &Arc<CredentialRenewal>) -> Arc<Signer> {
+        let provider = CredentialProvider { kind: ProviderKind::Container, region: "us-east-1".to_owned() };
+        let settings = StoreSettings {
+            name: "store".into(),
+            endpoint: StoreEndpoint::Remote(endpoint.clone()),
+            region: "us-east-1".to_owned(),
+            path_style: true,
+            credentials: StoreCredentials::Temporary(Arc::new(provider)),
+            presign_expiry: Duration::from_secs(900),
+        };
+        let signer = Signer::new(settings, endpoint, Clock::system()).renewed_by(Arc::clone(renewal));
+        signer.set_credentials(&keys("OLD"));
+        Arc::new(signer)
+    }
+
+    /// A store that denies the key `denied`, and says of the keys `OLD` that they have ended.
+    fn answer(head: &str) -> Option<String> {
+        let refusal = |status: u16, code: &str| {
+            let body = format!("<Error><Code>{code}</Code></Error>");
+            format!("HTTP/1.1 {status} Refused\r\nContent-Length: {}\r\n\r\n{body}", body.len())
+        };
+        Some(if head.contains("/denied?") {
+            refusal(403, "AccessDenied")
+        } else if head.contains("X-Amz-Credential=OLD") {
+            refusal(400, "ExpiredToken")
+        } else {
+            let body = "<InitiateMultipartUploadResult xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">\
+                        <Bucket>recordings</Bucket><Key>old</Key><UploadId>1</UploadId>\
+                        </InitiateMultipartUploadResult>";
+            format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len())
+        })
+    }
+
+    #[tokio::test]
+    async fn a_denial_asks_for_no_other_keys_and_ended_ones_are_replaced() {
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let server = ScriptedServer::start(|head, _| answer(head)).await;
+        let (renewal, questions) = (Arc::new(CredentialRenewal::default()), AtomicUsize::new(0));
+        let signer = signer(server.url(), &renewal);
+        let provider = async {
+            loop {
+                renewal.wanted().await;
+                questions.fetch_add(1, Ordering::Relaxed);
+                signer.set_credentials(&keys("NEW"));
+                renewal.attempted();
+            }
+        };
+        let asked = async {
+            let settings = RecordingSettings {
+                store: "store".into(),
+                bucket: "recordings".to_owned(),
+                prefix: String::new(),
+                max_duration: Duration::from_secs(1),
+                max_size: 1,
+            };
+            let uploader = Arc::new(RecordingUploader::open(settings, Arc::clone(&signer)).expect("a client"));
+            let mut denied = MultipartUpload::new(Arc::clone(&uploader), "denied".to_owned());
+            assert!(matches!(denied.begin().await, Err(RecordingFailure::Refused)));
+            assert_eq!(questions.load(Ordering::Relaxed), 0);
+            let mut old = MultipartUpload::new(uploader, "old".to_owned());
+            assert!(old.begin().await.is_ok());
+            assert_eq!(questions.load(Ordering::Relaxed), 1);
+        };
+        tokio::select! {
+            () = asked => {}
+            () = provider => {}
         }
     }
 }

@@ -210,3 +210,30 @@ async fn a_purge_holds_against_stale_answers_and_lets_streams_under_way_go_on() 
     store.script.broken.store(true, Ordering::SeqCst);
     assert_eq!(world.get("a").await.status, Err(ObjectError::StoreBroken), "nothing old is left to serve");
 }
+
+#[tokio::test]
+async fn what_is_cached_serves_on_while_the_stores_credentials_have_ended() {
+    let policy = CachePolicy { stale_while_revalidate: Duration::ZERO, ..CachePolicy::default() };
+    let store = Store::start(&[("a", thing(0, SLICE)), ("b", thing(0, SLICE))]).await;
+    let mut world = World::with(&store, policy, None).await;
+    let provider = CredentialProvider { kind: ProviderKind::Container, region: "us-east-1".into() };
+    let settings = store_settings(&store, StoreCredentials::Temporary(Arc::new(provider)));
+    let signer = Arc::new(Signer::new(settings, store.url.clone(), world.clock.clone()));
+    Arc::get_mut(&mut world.origin).expect("nobody else has it").signer = Arc::clone(&signer);
+    let keys = |seconds: u64| TemporaryKeys {
+        access_key: Secret::new("KEY"),
+        secret_key: Secret::new("secret"),
+        session_token: None,
+        expires_at: Some(world.clock.unix() + seconds),
+    };
+    signer.set_credentials(&keys(5));
+    world.get("a").await.is(StatusCode::OK, &bytes(0, SLICE), CacheStatus::Miss);
+    world.clock.advance(Duration::from_secs(11));
+    store.seen();
+    world.get("a").await.is(StatusCode::OK, &bytes(0, SLICE), CacheStatus::Stale);
+    assert_eq!(world.get("b").await.status, Err(ObjectError::Unsignable(SignError::ExpiredCredentials)));
+    assert_eq!(store.seen(), [""; 0]);
+    // Others are there, and the store is asked again.
+    signer.set_credentials(&keys(3600));
+    world.get("b").await.is(StatusCode::OK, &bytes(0, SLICE), CacheStatus::Miss);
+}

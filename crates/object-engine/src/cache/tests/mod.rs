@@ -25,8 +25,12 @@ use crate::ObjectOrigin;
 use crate::RequestPlan;
 use crate::serve_object;
 use primitives::clock::Clock;
-use s3::settings::{SecretSource, StoreCredentials, StoreEndpoint, StoreKeys, StoreSettings};
-use s3::signer::Signer;
+use primitives::secret::Secret;
+use s3::credentials::TemporaryKeys;
+use s3::settings::{
+    CredentialProvider, ProviderKind, SecretSource, StoreCredentials, StoreEndpoint, StoreKeys, StoreSettings,
+};
+use s3::signer::{SignError, Signer};
 use upstream::cluster::ClusterFactory;
 use upstream::settings::{self, AvailabilityPolicy, HealthCheckSettings, UpstreamTimeouts};
 
@@ -85,20 +89,21 @@ impl World {
     }
 }
 
-fn origin_of(store: &Store, cache: Option<RouteCache>, clock: &Clock) -> Arc<ObjectOrigin> {
-    let secret = || SecretSource { value: Default::default(), file: None };
-    let settings = StoreSettings {
+fn store_settings(store: &Store, credentials: StoreCredentials) -> StoreSettings {
+    StoreSettings {
         name: "store".into(),
         endpoint: StoreEndpoint::Remote(store.url.clone()),
         region: "us-east-1".into(),
         path_style: true,
-        credentials: StoreCredentials::Keys(StoreKeys {
-            access_key: secret(),
-            secret_key: secret(),
-            session_token: None,
-        }),
+        credentials,
         presign_expiry: Duration::from_secs(900),
-    };
+    }
+}
+
+fn origin_of(store: &Store, cache: Option<RouteCache>, clock: &Clock) -> Arc<ObjectOrigin> {
+    let secret = || SecretSource { value: Default::default(), file: None };
+    let keys = StoreKeys { access_key: secret(), secret_key: secret(), session_token: None };
+    let settings = store_settings(store, StoreCredentials::Keys(keys));
     // A store that failed and is well again is used at once: the breaker has tests of its own.
     let health =
         HealthCheckSettings { available: AvailabilityPolicy::HealthyOrPanic, ..HealthCheckSettings::default() };
