@@ -8,6 +8,7 @@ use http::{HeaderMap, Method, StatusCode, header};
 
 use super::fetch::{MAX_BACK_OFF, StoreReply, StoreRequest, back_off, query_store};
 use super::object_metadata::{ObjectMetadata, content_length};
+use super::traced;
 use super::{AttemptStats, ObjectBody, ObjectError, ObjectOrigin, ObjectResponse, ResumableDownload, cache};
 use http_semantics::conditional::{IfRange, PreconditionOutcome, Preconditions};
 use http_semantics::etag::ETag;
@@ -61,7 +62,12 @@ async fn serve_once(
     tally: &mut AttemptStats,
 ) -> Result<ObjectResponse, ObjectError> {
     match &origin.cache {
-        Some(cached) => cache::serve_from_cache(cached, origin, plan, key, tally).await,
+        Some(cached) => {
+            let timer = tally.trace.start_detail();
+            let answer = cache::serve_from_cache(cached, origin, plan, key, tally).await;
+            traced::cache(tally, timer);
+            answer
+        }
         None => serve_from_store(origin, plan, key, tally).await,
     }
 }
@@ -76,7 +82,12 @@ pub(super) async fn serve_from_store(
     let (mut changes, mut wrong_parts) = (0, 0);
     loop {
         match attempt(origin, key, plan, tally).await? {
-            AttemptOutcome::Response(answer) => return Ok(*answer),
+            AttemptOutcome::Response(mut answer) => {
+                if let Some(ObjectBody::Direct(download)) = &mut answer.body {
+                    download.trace(&tally.trace);
+                }
+                return Ok(*answer);
+            }
             AttemptOutcome::Changed => {
                 changes += 1;
                 if changes == MAX_CHANGES {

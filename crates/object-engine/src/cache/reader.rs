@@ -16,6 +16,7 @@ use crate::AttemptStats;
 use crate::ObjectError;
 use crate::ObjectOrigin;
 use http_semantics::range::ByteRange;
+use request_traces::RequestTrace;
 
 /// First pause before a slice that failed mid-stream is tried again; doubled each time up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -79,13 +80,14 @@ struct ServedBytes {
 
 impl SliceReader {
     /// Creates a reader of the bytes `span` (`None`: the object is empty). `begun_with` is how the metadata was found,
-    /// `begun` the fill that finding it began.
+    /// `begun` the fill that finding it began; `trace` is that of the request.
     pub(super) fn new(
         cache: &Arc<SliceCache>,
         origin: &Arc<ObjectOrigin>,
         meta: &Arc<CachedMetadata>,
         span: Option<ByteRange>,
         (begun_with, begun): (CacheStatus, Option<FillHandle>),
+        trace: &RequestTrace,
     ) -> Self {
         Self {
             cache: Arc::clone(cache),
@@ -100,7 +102,7 @@ impl SliceReader {
             sequential: false,
             initial_status: begun_with,
             served: ServedBytes::default(),
-            attempt_stats: AttemptStats::default(),
+            attempt_stats: AttemptStats::traced(trace),
         }
     }
 
@@ -377,7 +379,7 @@ impl SliceReader {
         let key = self.key(number);
         // Ranges are within the object; a slice outside it would mean that the object has changed.
         let span = key.byte_range().ok_or(ObjectError::Changed)?;
-        Ok(FillJob { key, span, origin: Arc::clone(&self.origin), started_download: None })
+        Ok(FillJob { key, span, origin: Arc::clone(&self.origin), started_download: None, trace: self.attempt_stats.trace.clone() })
     }
 }
 

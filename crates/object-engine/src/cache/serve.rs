@@ -185,7 +185,7 @@ async fn respond(
     let body = if plan.head || decision == ResponseDecision::NotModified {
         None
     } else {
-        let mut reader = SliceReader::new(&cached.cache, origin, &meta, span, (state, begun));
+        let mut reader = SliceReader::new(&cached.cache, origin, &meta, span, (state, begun), &tally.trace);
         // The first bytes come before the header: until then every failure can become a status, or be tried again.
         let primed = reader.prime().await;
         tally.cache = Some(reader.cache_status());
