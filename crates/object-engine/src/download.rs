@@ -15,8 +15,8 @@ use super::{AttemptStats, ObjectError, ObjectOrigin, ResumeCause};
 use http_semantics::etag::ETag;
 use http_semantics::range::{ByteRange, ContentRange, RangeSpec};
 use primitives::clock::monotonic_now;
-use upstream::connection::{ExchangeError, ResponseBody, UpstreamResponse};
 use request_traces::RequestTrace;
+use upstream::connection::{ExchangeError, ResponseBody, UpstreamResponse};
 use upstream::destination::InFlightRequest;
 
 /// Most continuations in a row that bring no byte.

@@ -3,6 +3,7 @@
 use http::{StatusCode, header};
 
 use super::fetch::{AttemptError, DRAIN_TIME, is_kept_header, terminal_error};
+use super::traced::TracedAttempt;
 use super::{AttemptStats, ObjectError, ObjectOrigin};
 use primitives::clock::monotonic_now;
 use s3::error_body::{MAX_ERROR_BODY, StoreError, classify};

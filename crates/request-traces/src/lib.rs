@@ -16,6 +16,6 @@ mod tracer;
 
 pub use context::{SpanId, TRACE_PARENT, TRACE_STATE, TraceContext, TraceId, TraceState};
 pub use metrics::TraceMetrics;
-pub use request_trace::{FinishedRequest, RequestTrace, SpanTimer};
+pub use request_trace::{RequestTrace, SpanTimer};
 pub use span::{AttributeValue, Span, SpanKind};
 pub use tracer::{ExporterServices, Tracer, TracerError};

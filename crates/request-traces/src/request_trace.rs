@@ -40,16 +40,6 @@ struct RecordedSpans {
 #[derive(Clone, Copy)]
 pub struct SpanTimer(Option<Instant>);
 
-/// A request that is over.
-pub struct FinishedRequest {
-    /// Span of its answer.
-    pub span: Span,
-    /// Time of its arrival.
-    pub started: Instant,
-    /// True where it ended in 5xx, or its answer broke off.
-    pub is_error: bool,
-}
-
 /// A trace on its way to the collector.
 pub struct FinishedTrace {
     /// Position at the span of the answer.
@@ -129,21 +119,22 @@ impl RequestTrace {
         self.0.as_ref().filter(|record| record.context.is_sampled || is_error).map(|record| record.context.trace_id)
     }
 
-    /// Ends the trace; it goes to the collector where it is kept. Never waits.
-    pub fn finish(&self, request: FinishedRequest) {
+    /// Ends the trace of a request that arrived at `started`; it goes to the collector where it is kept, with `span` as that
+    /// of the answer. Never waits.
+    pub fn finish(&self, started: Instant, is_error: bool, span: impl FnOnce() -> Span) {
         let Some(record) = &self.0 else { return };
         let recorded = {
             let mut spans = record.spans.lock();
             std::mem::replace(&mut *spans, RecordedSpans { is_over: true, ..RecordedSpans::default() })
         };
-        if recorded.is_over || self.kept_id(request.is_error).is_none() {
+        if recorded.is_over || self.kept_id(is_error).is_none() {
             return;
         }
         let ended = monotonic_now();
         record.tracer.export(FinishedTrace {
             context: record.context.clone(),
             parent: record.parent,
-            root: TimedSpan { span: request.span, started: request.started, ended },
+            root: TimedSpan { span: span(), started, ended },
             spans: recorded.spans,
             left_out: recorded.left_out,
             moment: (ended, record.tracer.now()),

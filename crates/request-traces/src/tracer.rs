@@ -55,10 +55,7 @@ impl Tracer {
     }
 
     /// Creates a tracer, whose traces come out of the queue.
-    pub(crate) fn new(
-        settings: &Settings,
-        services: &ExporterServices,
-    ) -> (Arc<Self>, mpsc::Receiver<FinishedTrace>) {
+    pub(crate) fn new(settings: &Settings, services: &ExporterServices) -> (Arc<Self>, mpsc::Receiver<FinishedTrace>) {
         let (queue, waiting) = mpsc::channel(MAX_WAITING);
         let (metrics, clock) = (services.metrics.clone(), services.clock.clone());
         (Arc::new(Self { settings: settings.clone(), queue, metrics, clock }), waiting)

@@ -18,6 +18,7 @@ mod listener;
 mod lyrics;
 mod modules;
 mod object_route;
+mod otlp;
 mod playback;
 mod player;
 mod playlists;
@@ -117,6 +118,7 @@ fn settings(at: &ConfigLocation<'_>, file: &ConfigFile) -> Option<Settings> {
     let vod = vod::vod(&at.key("Vod"), file, !matches!(&positions, Some(None)));
     let films = film_routes::films(&at.key("Vod"), vod.as_ref(), &scope);
     let telemetry = telemetry::telemetry(&at.key("Telemetry"), &file.telemetry);
+    let traces = otlp::traces(&at.key("Telemetry").key("Otlp"), file.telemetry.otlp.as_ref());
     let backed_up = BackedUp { database: &database, state: &state, telemetry: &telemetry };
     let backup = backup::backup(&at.key("Backup"), file.backup.as_ref(), &backed_up);
     // The first `?` comes only here: everything above has run and reported by now.
@@ -151,6 +153,7 @@ fn settings(at: &ConfigLocation<'_>, file: &ConfigFile) -> Option<Settings> {
         films: films?,
         reload_on_change: file.server.reload_on_change.unwrap_or(true),
         telemetry: telemetry?,
+        traces: traces?,
         source: SettingsSource::default(),
     })
 }

@@ -21,8 +21,8 @@ use crate::ObjectOrigin;
 use crate::ResumableDownload;
 use crate::fetch::{StoreReply, StoreRequest, query_store};
 use http_semantics::etag::ETag;
-use request_traces::RequestTrace;
 use http_semantics::range::{ByteRange, ContentRange, RangeSpec};
+use request_traces::RequestTrace;
 use upstream::connection::UpstreamResponse;
 
 /// Most bytes of one read from the store. The slice needs the memory anyway.

@@ -379,7 +379,13 @@ impl SliceReader {
         let key = self.key(number);
         // Ranges are within the object; a slice outside it would mean that the object has changed.
         let span = key.byte_range().ok_or(ObjectError::Changed)?;
-        Ok(FillJob { key, span, origin: Arc::clone(&self.origin), started_download: None, trace: self.attempt_stats.trace.clone() })
+        Ok(FillJob {
+            key,
+            span,
+            origin: Arc::clone(&self.origin),
+            started_download: None,
+            trace: self.attempt_stats.trace.clone(),
+        })
     }
 }
 

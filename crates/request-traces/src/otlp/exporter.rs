@@ -9,11 +9,11 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::{info, warn};
 
 use super::{AcceptedBatch, CollectorClient, DeliveryError, messages};
+use crate::TracerError;
 use crate::metrics::{DropReason, TraceMetrics};
 use crate::request_trace::FinishedTrace;
 use crate::settings::Settings;
 use crate::tracer::ExporterServices;
-use crate::TracerError;
 use primitives::clock::monotonic_now;
 use primitives::failure_log::FailureLog;
 use primitives::lifecycle::BackgroundTasks;

@@ -28,8 +28,7 @@ pub fn request(service_name: &str, traces: &[FinishedTrace]) -> ExportTraceServi
         attribute("telemetry.sdk.language", text("rust")),
     ];
     let resource = Resource { attributes, ..Resource::default() };
-    let scope =
-        InstrumentationScope { name: "tidegate".to_owned(), version: VERSION.to_owned(), ..Default::default() };
+    let scope = InstrumentationScope { name: "tidegate".to_owned(), version: VERSION.to_owned(), ..Default::default() };
     let spans = traces.iter().flat_map(spans).collect();
     let scope_spans = vec![ScopeSpans { scope: Some(scope), spans, ..ScopeSpans::default() }];
     let spans = ResourceSpans { resource: Some(resource), scope_spans, ..ResourceSpans::default() };

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::settings::{OtlpProtocol, SampleRate};
-use crate::{FinishedRequest, Span, TRACE_PARENT, TRACE_STATE};
+use crate::{Span, TRACE_PARENT, TRACE_STATE};
 use primitives::clock::monotonic_now;
 
 const SAMPLED: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
@@ -55,7 +55,7 @@ fn headers(parent: Option<&'static str>) -> HeaderMap {
 }
 
 fn finish(trace: &RequestTrace, is_error: bool) {
-    trace.finish(FinishedRequest { span: Span::server("GET /"), started: monotonic_now(), is_error });
+    trace.finish(monotonic_now(), is_error, || Span::server("GET /"));
 }
 
 #[test]
