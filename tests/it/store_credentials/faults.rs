@@ -56,7 +56,8 @@ async fn a_token_service_that_stalls_holds_up_neither_the_start_nor_a_request_fo
     let (_folder, file) = token();
     service.does(Step::Silence(End::Stall));
     let gate = Gate::start(&with_credentials(&store, web_identity(&service, &file))).await;
-    let refused = gate.client().get(TRACK, &[]).await.is(503);
+    let refused = gate.client().get(TRACK, &[]).await;
+    refused.is(503);
     assert!(refused.text().contains("store_credentials"), "{}", refused.text());
     assert!(store.seen().is_empty(), "nothing is sent without a signature");
     service.gives(&Keys::new("ONE", HOUR.as_secs()));

@@ -79,8 +79,8 @@ async fn a_token_in_a_file_is_exchanged_once_for_all_stores_and_again_before_the
     }
     assert!(store.take_seen().iter().all(|seen| token_of(seen).as_deref() == Some("token-of-ONE")));
     eventually("the keys are renewed before they end", async || {
-        let reply = gate.client().get(TRACK, &[]).await.is(200);
-        assert_eq!(reply.text(), "sound", "nobody notices");
+        let reply = gate.client().get(TRACK, &[]).await;
+        assert_eq!(reply.is(200).text(), "sound", "nobody notices");
         store.take_seen().iter().any(|seen| token_of(seen).as_deref() == Some("token-of-TWO")).then_some(())
     })
     .await;
