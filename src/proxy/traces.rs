@@ -74,10 +74,10 @@ pub fn finish(
     ctx: &RequestContext,
     paths: &ModulePaths,
 ) -> Option<TraceId> {
-    let trace = &ctx.attempt_stats.trace;
+    let (tracer, trace) = (ctx.runtime.tracer.as_ref()?, &ctx.attempt_stats.trace);
     let has_failed = ctx.failure.as_ref().is_some_and(|failure| failure.status().is_server_error());
     let is_error = has_failed || status >= 500;
-    trace.finish(ctx.started, is_error, || {
+    trace.finish(tracer, ctx.started, is_error, || {
         let span = answer_span(line, (status, sent), ctx, paths);
         match &ctx.failure {
             Some(failure) if is_error => span.failed(failure.code()),

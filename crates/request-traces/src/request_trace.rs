@@ -11,8 +11,6 @@ use primitives::clock::monotonic_now;
 
 /// Most spans of one request beside that of its answer; further ones are counted and left out.
 const MAX_SPANS: usize = 64;
-/// Spans that most requests have.
-const FEW_SPANS: usize = 4;
 
 /// The trace of one request; clones are the same trace. The default is that of a request which is not traced, and costs
 /// nothing.
@@ -20,7 +18,6 @@ const FEW_SPANS: usize = 4;
 pub struct RequestTrace(Option<Arc<TraceRecord>>);
 
 struct TraceRecord {
-    tracer: Arc<Tracer>,
     /// Position at the span of the answer.
     context: TraceContext,
     /// Span of whoever sent the request.
@@ -64,9 +61,8 @@ impl FinishedTrace {
 }
 
 impl RequestTrace {
-    pub(crate) fn new(tracer: Arc<Tracer>, context: TraceContext, parent: Option<SpanId>) -> Self {
-        let spans = RecordedSpans { spans: Vec::with_capacity(FEW_SPANS), ..RecordedSpans::default() };
-        Self(Some(Arc::new(TraceRecord { tracer, context, parent, spans: Mutex::new(spans) })))
+    pub(crate) fn new(context: TraceContext, parent: Option<SpanId>) -> Self {
+        Self(Some(Arc::new(TraceRecord { context, parent, spans: Mutex::default() })))
     }
 
     /// Returns this trace, or `other` where there is none.
@@ -120,8 +116,8 @@ impl RequestTrace {
     }
 
     /// Ends the trace of a request that arrived at `started`; it goes to the collector where it is kept, with `span` as that
-    /// of the answer. Never waits.
-    pub fn finish(&self, started: Instant, is_error: bool, span: impl FnOnce() -> Span) {
+    /// of the answer. `tracer` is that which began it. Never waits.
+    pub fn finish(&self, tracer: &Tracer, started: Instant, is_error: bool, span: impl FnOnce() -> Span) {
         let Some(record) = &self.0 else { return };
         let recorded = {
             let mut spans = record.spans.lock();
@@ -131,13 +127,13 @@ impl RequestTrace {
             return;
         }
         let ended = monotonic_now();
-        record.tracer.export(FinishedTrace {
+        tracer.export(FinishedTrace {
             context: record.context.clone(),
             parent: record.parent,
             root: TimedSpan { span: span(), started, ended },
             spans: recorded.spans,
             left_out: recorded.left_out,
-            moment: (ended, record.tracer.now()),
+            moment: (ended, tracer.now()),
         });
     }
 }

@@ -68,7 +68,7 @@ impl Tracer {
 
     /// Begins the trace of a request with these headers. The context that they have is believed where they come from a
     /// trusted proxy; a stranger neither chooses what is traced nor joins a trace of others.
-    pub fn begin(self: &Arc<Self>, headers: &HeaderMap, is_trusted: bool) -> RequestTrace {
+    pub fn begin(&self, headers: &HeaderMap, is_trusted: bool) -> RequestTrace {
         let parent = if is_trusted { TraceContext::from_headers(headers) } else { None };
         let is_sampled = match &parent {
             Some(parent) => parent.is_sampled,
@@ -82,7 +82,7 @@ impl Tracer {
             Some(parent) => TraceContext { span_id: SpanId::random(), ..parent },
             None => TraceContext::begin(is_sampled),
         };
-        RequestTrace::new(Arc::clone(self), context, parent_id)
+        RequestTrace::new(context, parent_id)
     }
 
     /// Writes the context of a request that is not traced into what goes on to a server: that of a trusted proxy as it

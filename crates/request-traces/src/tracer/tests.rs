@@ -54,8 +54,8 @@ fn headers(parent: Option<&'static str>) -> HeaderMap {
     headers
 }
 
-fn finish(trace: &RequestTrace, is_error: bool) {
-    trace.finish(monotonic_now(), is_error, || Span::server("GET /"));
+fn finish(tracer: &Tracer, trace: &RequestTrace, is_error: bool) {
+    trace.finish(tracer, monotonic_now(), is_error, || Span::server("GET /"));
 }
 
 #[test]
@@ -76,7 +76,7 @@ fn the_rate_decides_unless_a_trusted_proxy_has_decided() {
             let mut rig = rig(rate, sample_errors);
             let trace = rig.tracer.begin(&headers(parent), is_trusted);
             assert_eq!(trace.kept_id(is_error).is_some(), expected, "{what}");
-            finish(&trace, is_error);
+            finish(&rig.tracer, &trace, is_error);
             assert_eq!(rig.traces.try_recv().is_ok(), expected, "{what}");
         }
     }
@@ -88,7 +88,7 @@ fn a_trace_that_is_joined_goes_on_below_the_span_of_the_proxy() {
     let trace = rig.tracer.begin(&headers(Some(SAMPLED)), true);
     let child = trace.child_context().unwrap();
     trace.end(trace.start(), || Span { id: Some(child.span_id), ..Span::client("GET") });
-    finish(&trace, false);
+    finish(&rig.tracer, &trace, false);
     let sent = rig.traces.try_recv().unwrap();
     assert_eq!(sent.context.trace_id.to_string(), "4bf92f3577b34da6a3ce929d0e0e4736");
     assert_eq!(sent.parent.map(|parent| parent.to_string()).as_deref(), Some("00f067aa0ba902b7"));
@@ -103,7 +103,7 @@ fn a_request_that_was_not_chosen_has_only_the_spans_of_a_failure() {
     let trace = rig.tracer.begin(&HeaderMap::new(), false);
     trace.end(trace.start_detail(), || panic!("nobody asked for it"));
     trace.end(trace.start(), || Span::client("GET"));
-    finish(&trace, true);
+    finish(&rig.tracer, &trace, true);
     let sent = rig.traces.try_recv().unwrap();
     assert_eq!(sent.spans.iter().map(|span| &*span.span.name).collect::<Vec<_>>(), ["GET"]);
     assert!(sent.spans[0].started <= sent.spans[0].ended && sent.root.started <= sent.root.ended);
@@ -116,19 +116,19 @@ fn spans_of_a_request_and_traces_that_wait_are_bounded() {
     for _ in 0..100 {
         trace.end(trace.start(), || Span::client("GET"));
     }
-    finish(&trace, false);
-    finish(&trace, false);
+    finish(&rig.tracer, &trace, false);
+    finish(&rig.tracer, &trace, false);
     trace.end(trace.start(), || panic!("it is over"));
     let sent = rig.traces.try_recv().unwrap();
     assert_eq!((sent.spans.len(), sent.left_out), (64, 36));
     assert!(rig.traces.try_recv().is_err(), "a trace is sent once");
     for _ in 0..MAX_WAITING + 3 {
-        finish(&rig.tracer.begin(&HeaderMap::new(), false), false);
+        finish(&rig.tracer, &rig.tracer.begin(&HeaderMap::new(), false), false);
     }
     assert_eq!(rig.dropped(), [("queue_full".to_owned(), 3)]);
     drop(rig.traces);
     rig.traces = mpsc::channel(1).1;
-    finish(&rig.tracer.begin(&HeaderMap::new(), false), false);
+    finish(&rig.tracer, &rig.tracer.begin(&HeaderMap::new(), false), false);
     assert!(rig.dropped().contains(&("stopped".to_owned(), 1)), "{:?}", rig.dropped());
 }
 
