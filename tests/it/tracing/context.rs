@@ -81,7 +81,7 @@ async fn a_trace_that_nobody_began_begins_here() {
 async fn a_proxy_that_does_not_trace_decides_that_and_a_stranger_decides_nothing() {
     let (server, collector) = (server().await, Collector::start().await);
     for (trusts, rate, flags) in [(true, 1, "00"), (false, 0, "01"), (false, 1, "00")] {
-        let gate = gate(&server, |config| {
+        let mut gate = gate(&server, |config| {
             let mut config = traced(config, &collector, "http");
             config["Telemetry"]["Otlp"]["SampleRate"] = json!(rate);
             if !trusts {
@@ -109,6 +109,8 @@ async fn a_proxy_that_does_not_trace_decides_that_and_a_stranger_decides_nothing
             "{what}"
         );
         assert_eq!(seen[0].header("tracestate").is_some(), trusts, "{what}");
+        // What it has is sent by then.
+        assert!(gate.stop().await.success());
     }
     let spans = collector.traces_of("/plain/x", 1).await;
     assert_eq!(spans.len(), 1, "only the last one was chosen");

@@ -68,3 +68,19 @@ async fn nothing_secret_is_in_a_trace() {
         assert_eq!(sent.contains(shown), shown.starts_with("/t/"), "{shown}");
     }
 }
+
+#[tokio::test]
+async fn what_the_access_log_leaves_out_is_in_no_span() {
+    let (origin, collector) = (ScriptedOrigin::with_track("music").await, Collector::start().await);
+    let mut config = traced(config::private_objects(&origin.url(), "audio"), &collector, "http");
+    config["Telemetry"]["AccessLog"]["Fields"] = json!(["status", "duration_ms"]);
+    let mut gate = Gate::start(&config).await;
+    let alice = format!("Bearer {}", token::of("alice"));
+    gate.client().get("/stream/track.mp3", &[("authorization", &alice)]).await.is(200);
+    assert!(gate.stop().await.success());
+    let spans = collector.spans();
+    assert!(spans.iter().any(|span| span.attribute("http.route") == "/stream/{**key}"), "{spans:#?}");
+    for left_out in ["url.path", "client.address", "user.hash", "tidegate.request_id"] {
+        assert!(spans.iter().all(|span| span.attribute(left_out).is_empty()), "{left_out} is in {spans:#?}");
+    }
+}
