@@ -58,7 +58,8 @@ pub async fn put_page(
 async fn read_object(origin: &Arc<ObjectOrigin>, key: &str) -> Option<(HeaderMap, Vec<u8>)> {
     let plan = RequestPlan::from_request(&Method::GET, &HeaderMap::new(), PIECE);
     let mut effort = AttemptStats::default();
-    let mut answer = object_engine::serve_object(origin, &plan, key, &mut effort).await.ok()?;
+    // Whoever waits for the page has waited for the object.
+    let mut answer = object_engine::serve_object_at_once(origin, &plan, key, &mut effort).await.ok()?;
     let (mut object, mut page) = (answer.body.take()?, Vec::new());
     while object.fill(PIECE, false).await.ok()? {
         page.extend_from_slice(object.available());

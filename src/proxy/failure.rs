@@ -266,7 +266,7 @@ fn object_error_code(failure: &object_engine::ObjectError) -> ErrorCode {
             ErrorCode::StoreConfiguration
         }
         Object::Throttled { .. } => ErrorCode::StoreBusy,
-        Object::StoreBroken => ErrorCode::StoreFailed,
+        Object::StoreBroken | Object::BadGateway => ErrorCode::StoreFailed,
         Object::InvalidResponse(_) => ErrorCode::StoreProtocol,
         Object::Unavailable => ErrorCode::DestinationUnavailable,
         Object::Unreachable => ErrorCode::StoreUnreachable,
@@ -312,6 +312,7 @@ mod tests {
             Object::NoSuchBucket,
             Object::Throttled { retry_after: None },
             Object::StoreBroken,
+            Object::BadGateway,
             Object::InvalidResponse("a test"),
             Object::Unavailable,
             Object::Unreachable,

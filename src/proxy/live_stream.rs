@@ -4,6 +4,8 @@
 use std::future::Future;
 use std::sync::Arc;
 
+use futures::FutureExt;
+use futures::future::{BoxFuture, OptionFuture};
 use http::{HeaderMap, StatusCode, Version, header};
 
 use super::admission::authorization;
@@ -71,10 +73,15 @@ pub fn wait_until_ended(ctx: &RequestContext) -> impl Future<Output = ProxyFailu
             biased;
             () = revoked => ProxyFailure::Revoked,
             reason = session_ended => ProxyFailure::SessionEnded(reason),
-            Some(()) = futures::future::OptionFuture::from(stream_ended) => ProxyFailure::StreamEnded,
+            Some(()) = OptionFuture::from(stream_ended) => ProxyFailure::StreamEnded,
             else => std::future::pending().await,
         }
     }
+}
+
+/// As [`wait_until_ended`], for a request that may wait long before its answer begins; resolves with `None` at once for others.
+pub fn wait_until_ended_if(waits: bool, ctx: &RequestContext) -> OptionFuture<BoxFuture<'static, ProxyFailure>> {
+    OptionFuture::from(waits.then(|| wait_until_ended(ctx).boxed()))
 }
 
 #[cfg(test)]

@@ -22,6 +22,7 @@ use http_semantics::private_caching::keep_out_of_shared_caches;
 use http_server::downstream::BodyReadiness;
 use http_server::{Downstream, DownstreamError};
 use object_engine::{self, ObjectBody, ObjectOrigin, ObjectResponse, RequestPlan};
+use primitives::clock::monotonic_now;
 use server_kit::telemetry::metrics::Metrics;
 
 /// Answers a request on an object route.
@@ -139,24 +140,37 @@ pub(super) async fn ask(
     (source, origin): (ObjectSource<'_>, &Arc<ObjectOrigin>),
     key: &str,
 ) -> Result<(ObjectResponse, bool), ProxyFailure> {
+    let begun = monotonic_now();
     let mut answer = {
         let plan = RequestPlan::from_request(
             &downstream.request().method,
             &downstream.request().headers,
             downstream.writable_bytes(),
         );
+        let waits = !origin.timeouts.unavailable.is_zero();
+        let ended = live_stream::wait_until_ended_if(waits, ctx);
         let question = object_engine::serve_object(origin, &plan, key, &mut ctx.attempt_stats);
         tokio::select! {
             biased;
             answer = question => answer.map_err(ProxyFailure::Object)?,
-            () = downstream.closed() => return Err(ProxyFailure::ClientLeft),
+            Some(reason) = ended => return Err(reason),
+            () = left(downstream, waits) => return Err(ProxyFailure::ClientLeft),
         }
     };
+    if source.is_film() {
+        films::confirm_key(ctx, begun).await?;
+    }
     let is_looked_at = source.is_film() && downstream.request().method != Method::HEAD;
     match answer.body.as_mut().filter(|_| is_looked_at) {
         Some(body) => films::begin(downstream, body).await.map(|has_begun| (answer, has_begun)),
         None => Ok((answer, false)),
     }
+}
+
+/// Resolves when the client has left. One whose request may wait for its store long after has mostly closed both halves of its
+/// connection where it has closed one.
+pub(super) async fn left(downstream: &mut impl Downstream, waits: bool) {
+    if waits { downstream.closed_with_grace().await } else { downstream.closed().await }
 }
 
 /// Keeps an answer that a policy gave to one user from others: of a shared cache, which may not know that a cookie or a

@@ -157,7 +157,11 @@ async fn probe_destination(origin: &ObjectOrigin, member: &ClusterMember) -> Res
             // `prepare_signature` learns the store's clock from this response.
             StoreError::Expired => true,
             StoreError::SignatureMismatch | StoreError::UnknownCredentials => origin.signer.renew_credentials().await,
-            StoreError::NoSuchBucket | StoreError::RefusedHead | StoreError::Broken | StoreError::Unexpected => false,
+            StoreError::NoSuchBucket
+            | StoreError::RefusedHead
+            | StoreError::Broken
+            | StoreError::BadGateway
+            | StoreError::Unexpected => false,
         };
         prepare_signature(origin, &object, &signed, error, &response);
         if is_last || !again {

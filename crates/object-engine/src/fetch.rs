@@ -150,7 +150,7 @@ async fn attempt(
                 }
                 Ok(ClassifiedReply::Refused(error)) => {
                     // Other refusals concern the request, not the destination.
-                    if matches!(error, StoreError::Broken | StoreError::Throttled { .. }) {
+                    if matches!(error, StoreError::Broken | StoreError::BadGateway | StoreError::Throttled { .. }) {
                         tries.failed_at(origin, member);
                     }
                     Err(tries.after_refusal(origin, &object, &signed, error, tally).await)
@@ -271,7 +271,7 @@ async fn classify_reply(
             let body = response.body.drain(MAX_ERROR_BODY, DRAIN_TIME).await;
             let error = classify(status, &response.headers, &body, question.head);
             match error {
-                StoreError::Broken => in_flight.failed(FailureKind::Broken, monotonic_now()),
+                StoreError::Broken | StoreError::BadGateway => in_flight.failed(FailureKind::Broken, monotonic_now()),
                 // A store that asks for patience works.
                 _ if status.is_server_error() => in_flight.answered(monotonic_now()),
                 _ => {}

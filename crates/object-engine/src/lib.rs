@@ -22,7 +22,7 @@ pub use bucket_health::{BucketHealth, probe_bucket};
 use cache::{CacheStatus, RouteCache};
 pub use download::ResumableDownload;
 use http::{HeaderMap, StatusCode};
-pub use plan::{RequestPlan, serve_object};
+pub use plan::{RequestPlan, serve_object, serve_object_at_once};
 pub use resume_counts::{ResumeCause, ResumeCounts};
 
 use primitives::clock::Clock;
@@ -135,6 +135,9 @@ pub enum ObjectError {
     /// The store answered 5xx.
     #[error("the store failed")]
     StoreBroken,
+    /// A gateway in front of the store answered for it (502, 504).
+    #[error("a gateway in front of the store does not reach it")]
+    BadGateway,
     /// The response violates HTTP or does not fit the request; the text says how.
     #[error("the store's answer makes no sense: {0}")]
     InvalidResponse(&'static str),
@@ -178,9 +181,16 @@ impl ObjectError {
                 | Self::Closed
                 | Self::Timeout
                 | Self::StoreBroken
+                | Self::BadGateway
                 | Self::BrokenBody
                 | Self::Throttled { .. }
         )
+    }
+
+    /// Returns true for a failure of the whole store, after which it may be well again soon. A 500 is none: the store answers,
+    /// and may fail with this object alone.
+    pub(crate) fn is_outage(&self) -> bool {
+        self.is_store_failure() && !matches!(self, Self::StoreBroken | Self::BrokenBody)
     }
 }
 

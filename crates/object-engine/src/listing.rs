@@ -134,7 +134,7 @@ async fn refused(origin: &ObjectOrigin, mut response: UpstreamResponse) -> Faile
                 .is_some_and(|date| origin.signer.learn_clock(date))
         }
         StoreError::SignatureMismatch | StoreError::UnknownCredentials => origin.signer.renew_credentials().await,
-        StoreError::Throttled { .. } | StoreError::Broken => true,
+        StoreError::Throttled { .. } | StoreError::Broken | StoreError::BadGateway => true,
         _ => false,
     };
     let failure = terminal_error(origin, error);

@@ -3,6 +3,7 @@
 //! lists of entity tags, and its 416 does not say the size.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::{HeaderMap, Method, StatusCode, header};
 
@@ -21,6 +22,8 @@ use upstream::destination::InFlightRequest;
 const MAX_CHANGES: u32 = 3;
 /// Further attempts after the store sent another part than the one that was requested.
 const MAX_WRONG_PARTS: u32 = 1;
+/// Longest wait before a store that answers, but not with the object, is asked again.
+const PATIENCE: Duration = Duration::from_secs(3);
 /// Last byte position that a store is asked for. Many stores read positions as signed 64-bit numbers and ignore a range
 /// with a larger one: they would send the whole object.
 pub(super) const MAX_POSITION: u64 = i64::MAX as u64;
@@ -36,17 +39,19 @@ pub async fn serve_object(
 ) -> Result<ObjectResponse, ObjectError> {
     let (mut until, mut waits) = (None, 0);
     loop {
-        let failure = match serve_once(origin, plan, key, tally).await {
-            Err(failure) if failure.is_store_failure() && !origin.timeouts.unavailable.is_zero() => failure,
+        let failure = match serve_object_at_once(origin, plan, key, tally).await {
+            Err(failure) if failure.is_outage() && !origin.timeouts.unavailable.is_zero() => failure,
             outcome => return outcome,
         };
         let now = monotonic_now();
         waits += 1;
         let wait = match failure {
-            // It is there, and asks for patience.
-            ObjectError::Throttled { retry_after } => retry_after.unwrap_or(MAX_BACK_OFF).max(back_off(waits)),
-            _ => back_off(waits),
+            // Something is there that answers, so that no breaker keeps requests away. MinIO asks for a minute while it starts.
+            ObjectError::Throttled { retry_after } => retry_after.unwrap_or(MAX_BACK_OFF).clamp(MAX_BACK_OFF, PATIENCE),
+            ObjectError::BadGateway => PATIENCE,
+            _ => Duration::ZERO,
         };
+        let wait = wait.max(back_off(waits));
         if now + wait > *until.get_or_insert(now + origin.timeouts.unavailable) {
             return Err(failure);
         }
@@ -55,7 +60,8 @@ pub async fn serve_object(
     }
 }
 
-async fn serve_once(
+/// As [`serve_object`], without a wait for a store that is away.
+pub async fn serve_object_at_once(
     origin: &Arc<ObjectOrigin>,
     plan: &RequestPlan,
     key: &str,

@@ -47,6 +47,8 @@ pub enum StoreError {
     },
     /// The store failed.
     Broken,
+    /// A gateway in front of the store does not reach it (RFC 9110 §15.6.3, §15.6.5).
+    BadGateway,
     /// A response that no store should give to this request.
     Unexpected,
 }
@@ -86,6 +88,7 @@ pub fn classify(status: StatusCode, headers: &HeaderMap, body: &[u8], head: bool
         (416, _) => StoreError::RangeNotSatisfiable { size: object_size(&body, headers) },
         // A 503 without a code still says that the server is overloaded for a while (RFC 9110 §15.6.4).
         (503, _) => StoreError::Throttled { retry_after: retry_after(headers) },
+        (502 | 504, _) => StoreError::BadGateway,
         (500..=599, _) => StoreError::Broken,
         _ => StoreError::Unexpected,
     }
@@ -155,7 +158,8 @@ mod tests {
             (503, "", "", none),
             (429, "TooManyRequests", "", none),
             (500, "InternalError", "", StoreError::Broken),
-            (502, "", "", StoreError::Broken),
+            (502, "", "", StoreError::BadGateway),
+            (504, "", "", StoreError::BadGateway),
             (400, "KeyTooLongError", "", StoreError::NoSuchKey),
             (400, "XMinioInvalidObjectName", "", StoreError::NoSuchKey),
             (400, "InvalidArgument", "", StoreError::NoSuchKey),

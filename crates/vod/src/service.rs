@@ -1,11 +1,11 @@
 //! Service of films: what the API does, and what happens by itself meanwhile.
 
+mod views;
+
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::StreamExt;
 use futures::future::BoxFuture;
-use futures::stream;
 
 use crate::events::FilmEvents;
 use crate::film_store::FilmStore;
@@ -13,7 +13,7 @@ use crate::grant::path_without_token;
 use crate::manifest_url::ManifestUrls;
 use crate::metrics::{StartOutcome, ViewEndCause, VodMetrics};
 use crate::session::{
-    DueSession, FilmSessions, FilmView, ManifestType, ReportedPosition, SessionEnd, SessionId, SessionOpenError,
+    FilmSessions, FilmView, ManifestType, ReportedPosition, SessionEnd, SessionId, SessionOpenError,
     SessionsUnavailable, StopOutcome, ViewerDevice,
 };
 use crate::settings::Settings;
@@ -27,12 +27,10 @@ use server_kit::limit::RateLimiters;
 use server_kit::limit::rate_limiter::LimitRejection;
 use server_kit::limit::subject::RequesterInfo;
 
-/// Interval at which sessions are looked at.
-const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+/// Time after which a report is late: it may have been overtaken by one of another session.
+const LATE: Duration = Duration::from_secs(2);
 /// Name of the rate limiter policy that bounds the sessions which a user opens.
 pub const START_LIMIT: &str = "film-starts";
-/// Subscriptions that are checked again at the same time.
-const MAX_RECHECKS: usize = 16;
 
 /// Report of a position in a film.
 #[derive(Clone, Copy, Debug)]
@@ -52,7 +50,7 @@ pub struct WatchReport {
 impl WatchReport {
     /// Returns what it says of the position, where it came at `now`: a player whose clock is ahead does not shut out later reports.
     fn reported(&self, now: UnixMillis) -> ReportedPosition {
-        ReportedPosition { position: self.position, at: self.at.map_or(now, |at| at.min(now)) }
+        ReportedPosition { position: self.position, at: self.at.map(|at| at.min(now)) }
     }
 }
 
@@ -270,7 +268,8 @@ impl FilmService {
         device: &ViewerDevice,
     ) -> Result<(), ProgressUnavailable> {
         let parts = &*self.0;
-        let reported = report.reported(parts.clock.unix_millis());
+        let now = parts.clock.unix_millis();
+        let reported = report.reported(now);
         // At the same time, since neither needs the other; a player that is refused sends its report again.
         let (saved, noted) = tokio::join!(
             parts.progress.save(user, movie, report),
@@ -284,10 +283,18 @@ impl FilmService {
         saved?;
         parts.metrics.reports.inc();
         // Who reads the events in their order must not be led back.
-        if !noted.is_outdated {
-            parts.events.progressed(user, movie, reported.position, reported.at).await;
+        if !noted.is_outdated && !self.was_overtaken(user, movie, reported, now).await {
+            parts.events.progressed(user, movie, reported.position, reported.at.unwrap_or(now)).await;
         }
         Ok(())
+    }
+
+    /// Returns true for a report that a player has kept for a while, where a newer position is stored: of another device, or of
+    /// another session.
+    async fn was_overtaken(&self, user: &UserId, movie: &TrackId, reported: ReportedPosition, now: UnixMillis) -> bool {
+        let Some(at) = reported.at.filter(|at| *at + LATE < now) else { return false };
+        let stored = self.0.progress.get(user, movie).await.ok().flatten();
+        stored.is_some_and(|stored| stored.last_watched_at > at)
     }
 
     /// Returns the position of `user` in `movie`, if there is one.
@@ -300,13 +307,16 @@ impl FilmService {
     pub async fn stop(&self, user: &UserId, movie: &TrackId, report: WatchReport) -> Result<(), StopError> {
         let parts = &*self.0;
         parts.progress.save(user, movie, WatchReport { is_last: true, ..report }).await?;
-        let reported = report.reported(parts.clock.unix_millis());
+        let now = parts.clock.unix_millis();
+        let reported = report.reported(now);
         match parts.sessions.stop(user, movie, report.session, reported).await? {
             StopOutcome::HadEnded => {}
             StopOutcome::Ended(view) => self.end_view(&view, ViewEndCause::Stopped).await,
             StopOutcome::Unknown => {
                 parts.metrics.count_end(ViewEndCause::Stopped);
-                parts.events.stopped(user, movie, reported.position, reported.at).await;
+                if !self.was_overtaken(user, movie, reported, now).await {
+                    parts.events.stopped(user, movie, reported.position, reported.at.unwrap_or(now)).await;
+                }
             }
         }
         Ok(())
@@ -343,65 +353,5 @@ impl FilmService {
             }
         }
         Ok(live.len())
-    }
-
-    async fn begin_view(&self, view: &FilmView) {
-        self.0.views.started(view);
-        self.0.events.started(&view.user, &view.movie, view.started_at).await;
-    }
-
-    /// Publishes the end of a view, with the time and position of its last report, and has it recorded.
-    async fn end_view(&self, view: &FilmView, cause: ViewEndCause) {
-        let parts = &*self.0;
-        // Where Redis fails, it is published or recorded once more: at least once.
-        if !view.is_published {
-            parts.metrics.count_end(cause);
-            parts.events.stopped(&view.user, &view.movie, view.position, view.last_seen_at).await;
-            if parts.views.is_kept() {
-                let _ = parts.sessions.note_published(view.session, view.id).await;
-            }
-        }
-        match parts.views.is_kept() {
-            // Which finishes it when it is written.
-            true => parts.views.ended(view),
-            false => drop(parts.sessions.finish_view(view.session, view.id).await),
-        }
-    }
-
-    async fn watch_sessions(self, tasks: BackgroundTasks) {
-        loop {
-            tokio::select! {
-                () = tokio::time::sleep(LOOK_INTERVAL) => {}
-                () = tasks.stopping() => return,
-            }
-            let active = self.0.sessions.active_count();
-            self.0.metrics.sessions.set(i64::try_from(active).unwrap_or(i64::MAX));
-            // An outage is in the log already.
-            while let Ok(due) = self.0.sessions.take_due().await {
-                if due.is_empty() || tasks.is_stopping() {
-                    break;
-                }
-                stream::iter(due).for_each_concurrent(MAX_RECHECKS, |session| self.look_at(session)).await;
-            }
-        }
-    }
-
-    async fn look_at(&self, DueSession { id, user, ended, is_recheck_due, is_ending }: DueSession) {
-        for view in &ended {
-            self.end_view(view, ViewEndCause::Silent).await;
-        }
-        if let (true, Some(subscriptions)) = (is_recheck_due, &self.0.subscriptions) {
-            // Softly: a film that plays is not cut, and a service that is away says nothing. One that was renewed goes on.
-            let Some(is_active) = subscriptions.is_active(&user).await else { return };
-            if is_active != is_ending || self.0.sessions.set_ending(id, !is_active).await.is_err() {
-                return;
-            }
-            match is_active {
-                true => tracing::info!("a subscription was renewed while a film plays: its session is extended again"),
-                false => {
-                    tracing::info!("a subscription has ended while a film plays: its session is not extended any more");
-                }
-            }
-        }
     }
 }

@@ -142,14 +142,17 @@ impl ViewLog {
     /// Returns false if there is no room.
     fn add(&self, row: ViewRow, ended: Option<(SessionId, Uuid)>) -> bool {
         let Some(rows) = &self.rows else { return false };
+        let is_end = ended.is_some();
         let texts = [Some(row.user.len()), Some(row.movie.len()), row.agent.as_ref().map(|agent| agent.len())];
         let bytes = ROW_OVERHEAD + texts.into_iter().flatten().sum::<usize>();
         let room =
             u32::try_from(bytes).ok().and_then(|bytes| Arc::clone(&self.free_bytes).try_acquire_many_owned(bytes).ok());
         let is_added = room.is_some_and(|_room| rows.send(WaitingRow { row, ended, _room }).is_ok());
-        match is_added {
-            true => self.metrics.waiting_rows.inc(),
-            false => self.metrics.dropped_rows.inc(),
+        match (is_added, is_end) {
+            (true, _) => self.metrics.waiting_rows.inc(),
+            // The end is tried again, with the whole row.
+            (false, true) => {}
+            (false, false) => self.metrics.dropped_rows.inc(),
         }
         is_added
     }

@@ -52,10 +52,13 @@ pub async fn serve(
         return respond::failure(downstream, ctx, failure).await;
     }
     let conditions = Preconditions::from_headers(&downstream.request().headers);
+    let waits = !handler.origin.timeouts.unavailable.is_zero();
+    let ended = live_stream::wait_until_ended_if(waits, ctx);
     let answer = tokio::select! {
         biased;
         answer = answer(ctx, handler, &manifest, &conditions) => answer,
-        () = downstream.closed() => Err(ProxyFailure::ClientLeft),
+        Some(reason) = ended => Err(reason),
+        () = objects::left(downstream, waits) => Err(ProxyFailure::ClientLeft),
     };
     let ManifestAnswer { status, headers, manifest, _place } = match answer {
         Ok(answer) => answer,

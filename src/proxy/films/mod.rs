@@ -8,6 +8,7 @@ mod manifest;
 pub use credential::{FilmCredential, extract_credential};
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use http::{HeaderMap, HeaderValue, Method, header};
 
@@ -20,6 +21,7 @@ use crate::proxy::failure::ProxyFailure;
 use http_semantics::media_type;
 use http_server::{Downstream, DownstreamError};
 use object_engine::{ObjectBody, ObjectOrigin};
+use primitives::clock::monotonic_now;
 use routing::pattern::{Captures, PathPattern, Separator};
 use s3::signer::authority;
 use server_kit::telemetry::metrics::Metrics;
@@ -38,6 +40,8 @@ const IMMUTABLE: HeaderValue = HeaderValue::from_static("private, max-age=315360
 /// Everything else of a film, and manifests that do not change.
 const SHORT: HeaderValue = HeaderValue::from_static("private, max-age=60");
 const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
+/// Time after which the admission of a request for a key is not new any more.
+const LONG: Duration = Duration::from_secs(1);
 /// Bytes that are read to see what an object is. The rest of it may go from socket to socket, unread.
 const BEGINNING: usize = 4 << 10;
 
@@ -223,6 +227,20 @@ pub async fn begin(downstream: &mut impl Downstream, body: &mut ObjectBody) -> R
         }))),
         false => Ok(has_begun),
     }
+}
+
+/// Refuses an encryption key where the session has ended since `begun`, when it was admitted: a store that was away may have let
+/// it wait.
+pub async fn confirm_key(ctx: &RequestContext, begun: Instant) -> Result<(), ProxyFailure> {
+    let routes = ctx.runtime.films.as_ref().zip(ctx.route.as_ref());
+    let is_key = routes.is_some_and(|(routes, route)| Arc::ptr_eq(&routes.keys, route));
+    let (Some(grant), Some(grants), true) = (&ctx.film_grant, &ctx.runtime.process.film_verifier, is_key) else {
+        return Ok(());
+    };
+    if monotonic_now().saturating_duration_since(begun) < LONG {
+        return Ok(());
+    }
+    Ok(Box::pin(grants.confirm(grant)).await?)
 }
 
 /// Resolves when the session of a film that is being sent has ended.

@@ -150,7 +150,9 @@ async fn hls_js_and_shaka_play_a_film_on_a_page_of_another_site() {
         await player.load(URL).catch(error => { window.failure = "shaka " + error.code + " " + error.data; });
         document.getElementById("video").play().catch(error => { window.failure = String(error); });
     "#;
-    for (name, script, is_hls) in [("index.m3u8", with_hls, true), ("index.mpd", with_shaka, false)] {
+    for (name, script, is_hls) in
+        [("index.m3u8", with_hls, true), ("index.mpd", with_shaka, false), ("ranges/index.mpd", with_shaka, false)]
+    {
         browser.open(&page.origin).await;
         let url = theatre.url(name).await;
         browser.run(&script.replace("URL", &json!(url).to_string())).await;

@@ -296,7 +296,7 @@ async fn segments_are_immutable_and_pages_of_allowed_sites_read_their_ranges() {
 }
 
 /// Ends all sessions of a user.
-async fn revoke(cinema: &Cinema, user: &str) {
+pub async fn revoke(cinema: &Cinema, user: &str) {
     let mut claims = token::claims("operator");
     claims["role"] = json!("admin");
     let operator = format!("Bearer {}", token::with(&claims));

@@ -8,16 +8,30 @@ use futures::future::join_all;
 use primitives::clock::monotonic_now;
 use serde_json::{Value, json};
 
+use super::grants::revoke;
 use super::players::{MOVIE, play};
 use super::{Cinema, films};
 use crate::support::minio::OwnMinio;
 use crate::support::tools::{self, TempFolder};
-use crate::support::{Minio, eventually};
+use crate::support::{Minio, Object, ScriptedOrigin, eventually, fault};
 
 /// Seconds of the film.
 const LENGTH: usize = 24;
 /// Pictures in a second.
 const RATE: usize = 25;
+/// How ffmpeg makes the film, with segments of two seconds.
+const HLS: &[&str] = &[
+    "-f",
+    "hls",
+    "-hls_time",
+    "2",
+    "-hls_playlist_type",
+    "vod",
+    "-hls_segment_filename",
+    "chunk_%05d.ts",
+    "index.m3u8",
+];
+const DASH: &[&str] = &["-f", "dash", "-seg_duration", "2", "index.mpd"];
 /// How long the store is away.
 const AWAY: Duration = Duration::from_secs(10);
 
@@ -25,17 +39,18 @@ const AWAY: Duration = Duration::from_secs(10);
 async fn put_film(minio: &Minio) -> Option<usize> {
     let ffmpeg = tools::find("ffmpeg")?;
     let folder = TempFolder::new("long-film");
-    let made = tokio::process::Command::new(ffmpeg)
-        .args(["-v", "error", "-f", "lavfi", "-i"])
-        .arg(format!("testsrc2=size=320x180:rate={RATE}:duration={LENGTH}"))
-        .args(["-f", "lavfi", "-i"])
-        .arg(format!("sine=frequency=440:duration={LENGTH}"))
-        .args(["-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p", "-g", "50", "-c:a", "aac"])
-        .args(["-f", "hls", "-hls_time", "2", "-hls_playlist_type", "vod"])
-        .args(["-hls_segment_filename", "chunk_%05d.ts", "index.m3u8"])
-        .current_dir(folder.path())
-        .status();
-    assert!(made.await.expect("ffmpeg starts").success());
+    for arguments in [HLS, DASH] {
+        let made = tokio::process::Command::new(&ffmpeg)
+            .args(["-v", "error", "-f", "lavfi", "-i"])
+            .arg(format!("testsrc2=size=320x180:rate={RATE}:duration={LENGTH}"))
+            .args(["-f", "lavfi", "-i"])
+            .arg(format!("sine=frequency=440:duration={LENGTH}"))
+            .args(["-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p", "-g", "50", "-c:a", "aac"])
+            .args(arguments)
+            .current_dir(folder.path())
+            .status();
+        assert!(made.await.expect("ffmpeg starts").success());
+    }
     let mut bytes = 0;
     for file in std::fs::read_dir(folder.path()).expect("readable") {
         let file = file.expect("readable");
@@ -43,7 +58,8 @@ async fn put_film(minio: &Minio) -> Option<usize> {
         bytes += content.len();
         minio.put(&format!("movies/{MOVIE}/{}", file.file_name().to_string_lossy()), content).await;
     }
-    Some(bytes / LENGTH)
+    // Each of them has the whole film.
+    Some(bytes / 2 / LENGTH)
 }
 
 /// Players that play in real time, and what they are told so that they keep little ahead.
@@ -62,12 +78,13 @@ fn players() -> Vec<(PathBuf, Vec<&'static str>)> {
     .collect()
 }
 
-/// Lines of segments that were fetched whole, by the player that fetched them.
-fn segments(lines: &[Value]) -> impl Iterator<Item = (&str, &Value)> {
+/// Lines of segments that were fetched whole, by the player that fetched them and the ending of their names.
+fn segments(lines: &[Value]) -> impl Iterator<Item = ((&str, &str), &Value)> {
     lines.iter().filter_map(|line| {
-        let is_segment = line["path"].as_str().is_some_and(|path| path.ends_with(".ts"));
+        let path = line["path"].as_str()?;
+        let ending = ["ts", "m4s"].into_iter().find(|ending| path.ends_with(ending))?;
         let player = line["user_agent"].as_str()?;
-        (is_segment && matches!(line["status"].as_u64(), Some(200 | 206))).then_some((player, line))
+        matches!(line["status"].as_u64(), Some(200 | 206)).then_some(((player, ending), line))
     })
 }
 
@@ -93,15 +110,16 @@ async fn no_player_notices_that_the_store_is_away_for_ten_seconds() {
     config["Vod"]["OutputCachePolicy"] = json!("Disable");
     let cinema = Cinema::open(config).await;
     let mut watched = Vec::new();
-    for (program, arguments) in &players {
-        let url = format!("{}{}", cinema.gate.url(), cinema.path(MOVIE, "index.m3u8").await);
+    for ((program, arguments), manifest) in players.iter().flat_map(|it| [(it, "index.m3u8"), (it, "index.mpd")]) {
+        let url = format!("{}{}", cinema.gate.url(), cinema.path(MOVIE, manifest).await);
         watched.push(async move { watch(program, arguments, &url).await });
     }
+    let count = watched.len();
     let outage = async {
         eventually("each has begun", async || {
             let lines = cinema.gate.access_lines();
-            let begun: BTreeSet<&str> = segments(&lines).map(|(player, _)| player).collect();
-            (begun.len() == players.len()).then_some(())
+            let begun: BTreeSet<_> = segments(&lines).map(|(player, _)| player).collect();
+            (begun.len() == count).then_some(())
         })
         .await;
         minio.kill();
@@ -116,8 +134,51 @@ async fn no_player_notices_that_the_store_is_away_for_ten_seconds() {
     assert_eq!(refused.collect::<Vec<_>>(), [&Value::Null; 0], "nobody was refused");
     let number = |line: &Value, name: &str| line[name].as_u64().unwrap_or(0);
     let held = segments(&lines).filter(|(_, line)| number(line, "attempts") > 1 || number(line, "resumes") > 0);
-    let held: BTreeSet<&str> = held.map(|(player, _)| player).collect();
-    assert_eq!(held.len(), players.len(), "each was served over the outage: {held:?}");
+    let held: BTreeSet<_> = held.map(|(player, _)| player).collect();
+    assert_eq!(held.len(), count, "each was served over the outage: {held:?}");
     let chunks = LENGTH / 2;
-    assert!(segments(&lines).count() >= players.len() * chunks, "all segments were played by all");
+    assert!(segments(&lines).count() >= count * chunks, "all segments were played by all");
+}
+
+#[tokio::test]
+async fn a_request_that_waits_for_its_store_ends_with_its_client_and_its_session() {
+    let origin = ScriptedOrigin::start().await;
+    origin.put("/vod/movies/b1/index.m3u8", Object::new("#EXTM3U\n"));
+    let mut config = films(&origin.url(), "vod");
+    config["Policies"]["Timeout"] = json!({ "patient": { "Unavailable": "5m" } });
+    config["Vod"]["TimeoutPolicy"] = json!("patient");
+    config["Vod"]["OutputCachePolicy"] = json!("Disable");
+    let cinema = Cinema::open(config).await;
+    let playlist = cinema.start_as("ada", "b1").await;
+    let paths = ["seg-1.ts", "index.m3u8", "own.key"].map(|name| playlist.replace("index.m3u8", name));
+    origin.always(fault::refuse(503, "SlowDown", "come back later"));
+    origin.take_seen();
+    let asked = async |count| {
+        let all = async || (origin.seen().len() >= count).then_some(());
+        eventually("the store is asked", all).await;
+    };
+    // One client closes a half, which looks as if it had closed both; the other is gone.
+    let request = format!("GET {} HTTP/1.1\r\nHost: gate\r\n\r\n", paths[0]);
+    let (mut half, mut gone) = (cinema.gate.raw().await, cinema.gate.raw().await);
+    half.send(request.as_bytes()).await;
+    gone.send(request.as_bytes()).await;
+    asked(2).await;
+    half.half_close().await;
+    gone.reset();
+    let left = async || {
+        let lines = cinema.gate.access_lines();
+        (lines.iter().filter(|line| line["status"] == 499).count() == 2).then_some(())
+    };
+    eventually("both requests have ended", left).await;
+    origin.take_seen();
+    let client = cinema.gate.client();
+    let waiting = join_all(paths.iter().map(|path| client.get(path, &[])));
+    let revoked = async {
+        asked(3).await;
+        revoke(&cinema, "ada").await;
+    };
+    let (answers, ()) = tokio::join!(waiting, revoked);
+    for (answer, path) in answers.iter().zip(&paths) {
+        assert_eq!(answer.problem(403)["code"], "session_ended", "{path}");
+    }
 }

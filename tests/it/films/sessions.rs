@@ -97,6 +97,36 @@ async fn a_report_that_was_overtaken_leads_no_event_back() {
 }
 
 #[tokio::test]
+async fn a_report_that_was_kept_by_a_player_leads_no_event_back_that_another_device_has_published() {
+    let folder = TempFolder::new("films");
+    let mut config = watched(&folder);
+    config["Vod"]["ReportInterval"] = json!("10s");
+    let gate = Gate::start(&config).await;
+    let viewer = Viewer::new(&gate, "ada");
+    let laptop = viewer.post("dune", json!({ "manifest_type": "hls", "grant": "header" })).await;
+    let laptop = json_of(laptop.is(200))["session_id"].clone();
+    viewer.post("dune/stop", json!({ "position_seconds": 600, "session_id": laptop })).await.is(200);
+    viewer.start("dune").await.is(200);
+    viewer.report("dune", 6000).await.is(200);
+    // The laptop was closed without a connection, and finds one now.
+    let kept = Clock::system().unix_millis().as_millis() - 3_600_000;
+    let report = json!({ "position_seconds": 1200, "timestamp": kept, "session_id": laptop });
+    viewer.post("dune/progress", report.clone()).await.is(200);
+    viewer.post("dune/progress", json!({ "position_seconds": 1300, "timestamp": kept })).await.is(200);
+    viewer.post("dune/stop", report).await.is(200);
+    viewer.report("dune", 6010).await.is(200);
+    viewer.stop("dune", 6020).await.is(200);
+    let all = eventually("the second stop is published", async || {
+        Some(events(&folder)).filter(|all| all.iter().filter(|(topic, _)| topic == "stream.stop").count() == 2)
+    })
+    .await;
+    let seen: Vec<&Value> = all.iter().map(|(_, body)| &body["position_seconds"]).collect();
+    let none = json!(null);
+    assert_eq!(seen, [&none, &json!(600), &none, &json!(6000), &json!(6010), &json!(6020)]);
+    assert_eq!(viewer.position("dune").await, 6020);
+}
+
+#[tokio::test]
 async fn a_view_without_reports_ends_and_is_published_with_redis() {
     let (Some(redis), Some(database)) = (Redis::start(), Postgres::database().await) else { return };
     let folder = TempFolder::new("films");

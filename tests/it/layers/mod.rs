@@ -59,7 +59,8 @@ const MODULES: &[(&str, &str)] = &[
         store:        Error
         recent_failures:
         track_question: LyricsTrack metrics service sources track_lyrics
-        service:      Error LyricsTrack TrackResolver metrics recent_failures search settings sources store track_lyrics track_question
+        edit_events:  LyricsTrack track_lyrics
+        service:      Error LyricsTrack TrackResolver edit_events metrics recent_failures search settings sources store track_lyrics track_question
         search:       Error metrics service sources store track_lyrics
         view:         search service sources store text track_lyrics
         bodies:       sources text track_lyrics

@@ -9,7 +9,7 @@ use crate::support::h2::H2;
 use crate::support::heard::Ending;
 use crate::support::origin::pattern;
 use crate::support::tools::TempFolder;
-use crate::support::{Gate, Object, Postgres, Redis, ScriptedOrigin, config, eventually};
+use crate::support::{Gate, Object, Postgres, Redis, ScriptedOrigin, config, eventually, fault};
 
 #[tokio::test]
 async fn an_answer_is_kept_encrypted_in_redis_and_dropped_with_the_user() {
@@ -221,6 +221,27 @@ async fn over_http_2_a_revoked_stream_is_reset_and_the_others_of_its_connection_
     assert!(heard.body.len() < LENGTH);
     assert_eq!(connection.get(&alices, &[]).await.status, 401);
     other.finish().await.is(200, &pattern(LENGTH));
+}
+
+#[tokio::test]
+async fn a_request_that_waits_for_its_store_ends_with_a_logout() {
+    let origin = ScriptedOrigin::with_track("music").await;
+    let folder = TempFolder::new("urls");
+    let mut config = urls(&origin.url(), "audio", &["env:OLD_KEY"]);
+    config["Database"] = json!({ "Url": sqlite(&folder) });
+    config["Auth"]["EndRevokedStreams"] = json!(true);
+    config["Policies"]["Timeout"] = json!({ "patient": { "Unavailable": "5m" } });
+    config["ReverseProxy"]["Routes"]["stream"]["TimeoutPolicy"] = json!("patient");
+    let gate = start(&config).await;
+    let path = url(&gate, "track", "alice").await;
+    origin.always(fault::refuse(503, "SlowDown", "come back later"));
+    let revoked = async {
+        eventually("the store is asked", async || (!origin.seen().is_empty()).then_some(())).await;
+        log_out(&gate, "alice").await;
+    };
+    let client = gate.client();
+    let (answer, ()) = tokio::join!(client.get(&path, &[]), revoked);
+    answer.problem(401);
 }
 
 #[tokio::test]

@@ -287,9 +287,9 @@ impl RetryState {
                 let wait = BACK_OFF * self.throttled + jitter();
                 self.retry_up_to(self.throttled, MAX_THROTTLED, wait, ObjectError::Throttled { retry_after })
             }
-            StoreError::Broken => {
+            StoreError::Broken | StoreError::BadGateway => {
                 self.broken += 1;
-                self.retry_up_to(self.broken, 1, Duration::ZERO, ObjectError::StoreBroken)
+                self.retry_up_to(self.broken, 1, Duration::ZERO, terminal_error(origin, error))
             }
             other => terminal_error(origin, other).into(),
         }
@@ -362,5 +362,6 @@ pub fn terminal_error(origin: &ObjectOrigin, error: StoreError) -> ObjectError {
         StoreError::UnknownCredentials => ObjectError::Credentials,
         StoreError::Throttled { retry_after } => ObjectError::Throttled { retry_after },
         StoreError::Broken => ObjectError::StoreBroken,
+        StoreError::BadGateway => ObjectError::BadGateway,
     }
 }

@@ -75,6 +75,11 @@ impl GrantVerifier {
         live((self.judge)(grant.session).await?)
     }
 
+    /// Admits a request for an encryption key again that was admitted a while ago.
+    pub async fn confirm(&self, grant: &Grant) -> Result<(), GrantRefusal> {
+        live((self.judge)(grant.session).await?).map(drop)
+    }
+
     /// Resolves when a session has ended, for a body that is sent meanwhile.
     pub async fn wait_until_ended(&self, session: SessionId) -> SessionEnd {
         loop {

@@ -163,8 +163,9 @@ fn cut(text: &str, most: usize) -> &str {
 pub struct ReportedPosition {
     /// Milliseconds from the beginning.
     pub position: i64,
-    /// Time by the player's clock, which orders reports that overtake each other; not after the time of their arrival.
-    pub at: UnixMillis,
+    /// Time by the player's clock, which orders reports that overtake each other; not after the time of their arrival. Reports
+    /// without one are in the order of their arrival: the clocks of two nodes differ.
+    pub at: Option<UnixMillis>,
 }
 
 /// Outcome of a report.

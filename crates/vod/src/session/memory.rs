@@ -107,9 +107,12 @@ impl MemorySessions {
         Ok(())
     }
 
-    /// Has a session not looked at any more.
-    pub fn unschedule(&self, id: SessionId) -> Result<(), SessionsUnavailable> {
-        self.state.lock().unschedule(id);
+    /// Has a session not looked at any more, if it is scheduled for `at`.
+    pub fn unschedule(&self, id: SessionId, at: UnixMillis) -> Result<(), SessionsUnavailable> {
+        let mut state = self.state.lock();
+        if state.scheduled.get(&id) == Some(&at) {
+            state.unschedule(id);
+        }
         Ok(())
     }
 
@@ -208,6 +211,20 @@ mod tests {
         assert_eq!(add(100, later), Ok(true), "the others have expired");
         assert_eq!(sessions.linked("u"), Ok(Vec::new()));
         assert_eq!(sessions.latest("u", "m"), Ok(None));
+    }
+
+    #[test]
+    fn a_session_that_was_scheduled_anew_stays_scheduled() {
+        let sessions = MemorySessions::default();
+        let (id, lease, new) = (SessionId([1; 16]), UnixMillis::new(10), UnixMillis::new(30));
+        assert_eq!(sessions.schedule(id, UnixMillis::new(0)), Ok(()));
+        assert_eq!(sessions.take_due(UnixMillis::new(0), lease, 9), Ok(vec![id]));
+        // Its view begins while the one who has taken it looks.
+        assert_eq!(sessions.schedule(id, new), Ok(()));
+        assert_eq!(sessions.unschedule(id, lease), Ok(()));
+        assert_eq!(sessions.take_due(new, UnixMillis::new(40), 9), Ok(vec![id]));
+        assert_eq!(sessions.unschedule(id, UnixMillis::new(40)), Ok(()));
+        assert_eq!(sessions.take_due(UnixMillis::new(99), lease, 9), Ok(Vec::new()));
     }
 
     #[test]

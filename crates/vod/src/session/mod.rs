@@ -51,6 +51,8 @@ use server_kit::auth::revocation::TokenRevocations;
 const MAX_TRIES: usize = 8;
 /// Time for which a session that has ended is remembered, so that a player is told the reason.
 const END_MEMORY: Duration = Duration::from_secs(3600);
+/// The same for one with views that wait for the database.
+const UNFINISHED_MEMORY: Duration = Duration::from_secs(86_400);
 /// Sessions that one round of [`FilmSessions::take_due`] takes.
 const DUE_BATCH: usize = 500;
 /// Time for which sessions that one node has taken are not taken by another.
@@ -119,7 +121,9 @@ impl FilmSessions {
         self.replace(id, None, &record, now).await?.then_some(()).ok_or(SessionsUnavailable)?;
         let until = now + grant.max_ttl + END_MEMORY;
         in_store!(&self.store, sessions => sessions.link(user.as_str(), movie.as_str(), id, until))?;
-        self.look_next(id, record.next_look(now, self.look_times())).await?;
+        if let Some(next) = record.next_look(now, self.look_times()) {
+            self.schedule(id, next).await?;
+        }
         let displaced = self.displace(user, now).await?;
         self.active.note(id, now);
         let session = FilmSession {
@@ -205,7 +209,8 @@ impl FilmSessions {
             (record.has_unfinished_views(), record.next_look(now, times))
         };
         let (is_unfinished, next) = self.change(session, now, finish).await?.unwrap_or((false, None));
-        if is_unfinished { Ok(()) } else { self.look_next(session, next).await }
+        // One that needs no look is not unscheduled here, since a view may have begun meanwhile: the look does that.
+        if is_unfinished { Ok(()) } else { self.schedule(session, next.unwrap_or(now)).await }
     }
 
     /// Has a view that has ended looked at again, unless it is finished before.
@@ -227,20 +232,21 @@ impl FilmSessions {
         device: &ViewerDevice,
     ) -> Result<ReportOutcome, SessionsUnavailable> {
         let now = self.clock.unix_millis();
-        let Some(id) = self.find(user, movie, named, now).await? else { return Ok(ReportOutcome::default()) };
-        let (grant, new) = ((self.settings.grant.ttl, self.settings.grant.max_ttl), Uuid::new_v4());
-        let times = self.look_times();
-        let report = |record: &mut SessionRecord| {
-            (record.report(reported, now, grant, (new, device)), record.next_look(now, times), record.is_live(now))
+        let Some((id, has_view)) = self.find(user, movie, named, now).await? else {
+            return Ok(ReportOutcome::default());
         };
-        let Some((outcome, next, is_live)) = self.change(id, now, report).await? else {
+        if !has_view {
+            // Before it begins: a view that nobody looks at would never end.
+            self.schedule(id, now + self.look_times().silence).await?;
+        }
+        let (grant, new) = ((self.settings.grant.ttl, self.settings.grant.max_ttl), Uuid::new_v4());
+        let report =
+            |record: &mut SessionRecord| (record.report(reported, now, grant, (new, device)), record.is_live(now));
+        let Some((outcome, is_live)) = self.change(id, now, report).await? else {
             return Ok(ReportOutcome::default());
         };
         if is_live {
             self.active.note(id, now);
-        }
-        if outcome.begun.is_some() {
-            self.look_next(id, next).await?;
         }
         Ok(outcome)
     }
@@ -254,7 +260,7 @@ impl FilmSessions {
         reported: ReportedPosition,
     ) -> Result<StopOutcome, SessionsUnavailable> {
         let now = self.clock.unix_millis();
-        let Some(id) = self.find(user, movie, named, now).await? else { return Ok(StopOutcome::Unknown) };
+        let Some((id, _)) = self.find(user, movie, named, now).await? else { return Ok(StopOutcome::Unknown) };
         let Some(view) = self.change(id, now, |record| record.stop(reported, now)).await? else {
             return Ok(StopOutcome::Unknown);
         };
@@ -268,7 +274,8 @@ impl FilmSessions {
     /// where none is due.
     pub async fn take_due(&self) -> Result<Vec<DueSession>, SessionsUnavailable> {
         let now = self.clock.unix_millis();
-        let due = in_store!(&self.store, sessions => sessions.take_due(now, now + DUE_LEASE, DUE_BATCH))?;
+        let lease = now + DUE_LEASE;
+        let due = in_store!(&self.store, sessions => sessions.take_due(now, lease, DUE_BATCH))?;
         let times = self.look_times();
         let mut found = Vec::with_capacity(due.len());
         for id in due {
@@ -279,12 +286,19 @@ impl FilmSessions {
                 (ended, is_recheck_due, record.is_ending(), record.next_look(now, times), user)
             };
             let Some((ended, is_recheck_due, is_ending, next, Some(user))) = self.change(id, now, look).await? else {
-                self.look_next(id, None).await?;
+                self.unschedule(id, lease).await?;
                 continue;
             };
-            // One whose view has ended comes again when the lease is over, unless that is finished before.
-            if ended.is_empty() {
-                self.look_next(id, next).await?;
+            let waits = ended.iter().all(|view| view.is_published).then(|| now + RECORD_LEASE);
+            match (ended.is_empty(), next) {
+                (true, None) => self.unschedule(id, lease).await?,
+                (true, Some(next)) => self.schedule(id, next).await?,
+                // One whose view has ended comes again when the lease is over, unless that is finished before.
+                (false, next) => {
+                    if let Some(waits) = waits {
+                        self.schedule(id, next.map_or(waits, |next| next.min(waits))).await?;
+                    }
+                }
             }
             found.push(DueSession { id, user, ended, is_recheck_due, is_ending });
         }
@@ -304,12 +318,9 @@ impl FilmSessions {
         LookTimes { silence, unreported_silence: silence.max(2 * VERDICT_TTL), recheck }
     }
 
-    /// Has a session looked at at a time, or not any more.
-    async fn look_next(&self, id: SessionId, at: Option<UnixMillis>) -> Result<(), SessionsUnavailable> {
-        match at {
-            Some(at) => self.schedule(id, at).await,
-            None => in_store!(&self.store, sessions => sessions.unschedule(id)),
-        }
+    /// Has a session not looked at any more, unless it was scheduled anew since it was taken until `lease`.
+    async fn unschedule(&self, id: SessionId, lease: UnixMillis) -> Result<(), SessionsUnavailable> {
+        in_store!(&self.store, sessions => sessions.unschedule(id, lease))
     }
 
     async fn schedule(&self, id: SessionId, at: UnixMillis) -> Result<(), SessionsUnavailable> {
@@ -353,7 +364,8 @@ impl FilmSessions {
         record: &SessionRecord,
         now: UnixMillis,
     ) -> Result<bool, SessionsUnavailable> {
-        let until = record.expires_at().max(now) + END_MEMORY;
+        let memory = if record.has_unfinished_views() { UNFINISHED_MEMORY } else { END_MEMORY };
+        let until = record.expires_at().max(now) + memory;
         in_store!(&self.store, sessions => sessions.replace(id, old, record.to_text(), now, until))
     }
 }

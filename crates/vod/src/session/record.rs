@@ -50,6 +50,9 @@ pub struct SessionRecord {
     ended: Option<SessionEnd>,
     /// The view that has not ended.
     view: Option<ViewRecord>,
+    /// Position of the last view, and its time: a report that is older leads the next one not back.
+    #[serde(default)]
+    left_at: Option<(i64, UnixMillis)>,
     /// Views that have ended and are not recorded yet, the newest last.
     #[serde(default)]
     ended_views: Vec<ViewRecord>,
@@ -89,14 +92,24 @@ impl ViewRecord {
         }
     }
 
+    /// Puts in where the view before has stopped.
+    fn following(left_at: Option<(i64, UnixMillis)>, view: Self) -> Self {
+        match left_at {
+            Some((position, at)) => Self { position, position_at: Some(at), ..view },
+            None => view,
+        }
+    }
+
     /// Notes a sign of life; returns false if its position is older than the one that is known, which stays.
     fn note(&mut self, reported: ReportedPosition, now: UnixMillis) -> bool {
         self.reported_at = Some(now);
-        let is_newer = self.position_at.is_none_or(|known| known <= reported.at);
-        if is_newer {
-            (self.position, self.position_at) = (reported.position, Some(reported.at));
-        }
-        is_newer
+        let at = match (reported.at, self.position_at) {
+            (Some(at), Some(known)) if at < known => return false,
+            (Some(at), _) => at,
+            (None, known) => known.unwrap_or(now).max(now),
+        };
+        (self.position, self.position_at) = (reported.position, Some(at));
+        true
     }
 }
 
@@ -123,6 +136,7 @@ impl SessionRecord {
             is_ending: false,
             ended: None,
             view: Some(view),
+            left_at: None,
             ended_views: Vec::new(),
         }
     }
@@ -198,7 +212,8 @@ impl SessionRecord {
         }
         self.extend(now, grant);
         let is_new = self.view.is_none();
-        let view = self.view.get_or_insert_with(|| ViewRecord::new(new, now, device));
+        let view =
+            self.view.get_or_insert_with(|| ViewRecord::following(self.left_at, ViewRecord::new(new, now, device)));
         let is_outdated = !view.note(reported, now);
         ReportOutcome { begun: if is_new { self.view() } else { None }, is_outdated }
     }
@@ -308,6 +323,7 @@ impl SessionRecord {
     fn end_view(&mut self) -> Option<FilmView> {
         let shown = self.view()?;
         let ended = ViewRecord { ended_at: Some(shown.last_seen_at), ..self.view.take()? };
+        self.left_at = ended.position_at.map(|at| (ended.position, at));
         // Whoever looks away for so long that they are as many has nothing to record them in: the oldest are given up.
         if self.ended_views.len() == MAX_ENDED_VIEWS {
             self.ended_views.remove(0);

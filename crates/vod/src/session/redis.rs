@@ -29,6 +29,11 @@ local due = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', ARGV[1], 'LIMIT', 0, AR
 for i = 1, #due do redis.call('ZADD', KEYS[1], ARGV[2], due[i]) end
 return due";
 
+/// Script that removes a member if its time is the one that is expected. ARGV: the time, the member.
+const UNSCHEDULE_SCRIPT: &str = "
+if tonumber(redis.call('ZSCORE', KEYS[1], ARGV[2]) or -1) ~= tonumber(ARGV[1]) then return 0 end
+return redis.call('ZREM', KEYS[1], ARGV[2])";
+
 /// Sessions in Redis. Clones share the connection.
 #[derive(Clone)]
 pub struct RedisSessions {
@@ -113,10 +118,11 @@ impl RedisSessions {
         self.run(client.zadd(self.redis.key(RedisKey::FilmViews), None, None, false, false, member)).await
     }
 
-    /// Has a session not looked at any more.
-    pub async fn unschedule(&self, id: SessionId) -> Result<(), SessionsUnavailable> {
-        let client = self.redis.client_with_timeout(COMMAND_TIMEOUT);
-        self.run(client.zrem(self.redis.key(RedisKey::FilmViews), id.to_string())).await
+    /// Has a session not looked at any more, if it is scheduled for `at`.
+    pub async fn unschedule(&self, id: SessionId, at: UnixMillis) -> Result<(), SessionsUnavailable> {
+        let key = self.redis.key(RedisKey::FilmViews);
+        let arguments = vec![at.to_string(), id.to_string()];
+        self.run(self.redis.script(COMMAND_TIMEOUT, UNSCHEDULE_SCRIPT, vec![key], arguments)).await
     }
 
     /// Takes sessions whose time has come; they come again at `lease` unless they are scheduled anew.

@@ -44,7 +44,7 @@ async fn open(sessions: &FilmSessions, clock: &Clock, movie: &str) -> OpenedSess
 
 /// A report of now.
 fn at(clock: &Clock, position: i64) -> ReportedPosition {
-    ReportedPosition { position, at: clock.unix_millis() }
+    ReportedPosition { position, at: Some(clock.unix_millis()) }
 }
 
 /// Alice's player reports from another device than that of the start.
@@ -164,7 +164,7 @@ async fn a_report_that_was_overtaken_is_a_sign_of_life_and_no_position() {
     let is_outdated =
         async |position, at| report(&sessions, "dune", None, ReportedPosition { position, at }).await.is_outdated;
     let now = clock.unix_millis();
-    let before = |seconds: i64| UnixMillis::new(now.as_millis() - seconds * 1000);
+    let before = |seconds: i64| Some(UnixMillis::new(now.as_millis() - seconds * 1000));
     assert!(!is_outdated(500_000, before(5)).await);
     clock.advance(Duration::from_secs(10));
     assert!(is_outdated(100_000, before(9)).await, "it is older");
@@ -184,6 +184,39 @@ async fn a_report_that_was_overtaken_is_a_sign_of_life_and_no_position() {
     report(&sessions, "heat", None, at(&clock, 2000)).await;
     let stopped = sessions.stop(&alice(), &film("heat"), None, late).await;
     assert!(matches!(stopped, Ok(StopOutcome::Ended(FilmView { position: 2000, .. }))), "{stopped:?}");
+}
+
+#[tokio::test]
+async fn reports_without_a_time_are_in_the_order_of_their_arrival_whatever_the_clocks_say() {
+    let (sessions, clock) = sessions(5);
+    open(&sessions, &clock, "dune").await;
+    let arrived = |position| ReportedPosition { position, at: None };
+    report(&sessions, "dune", None, at(&clock, 9000)).await;
+    // Another node's clock is a minute behind.
+    let (ahead, behind) =
+        (clock.unix_millis(), Clock::manual(SystemTime::UNIX_EPOCH + Duration::from_secs(1_799_999_940)));
+    assert!(behind.unix_millis() < ahead);
+    let other = FilmSessions { clock: behind, ..sessions.clone() };
+    let noted = report(&other, "dune", None, arrived(12_000)).await;
+    assert!(!noted.is_outdated);
+    let stopped = sessions.stop(&alice(), &film("dune"), None, arrived(13_000)).await;
+    assert!(matches!(stopped, Ok(StopOutcome::Ended(FilmView { position: 13_000, .. }))), "{stopped:?}");
+}
+
+#[tokio::test]
+async fn a_view_that_begins_with_a_late_report_stands_where_the_one_before_has_stopped() {
+    let (sessions, clock) = sessions(5);
+    open(&sessions, &clock, "dune").await;
+    let late = at(&clock, 1000);
+    clock.advance(Duration::from_secs(10));
+    report(&sessions, "dune", None, at(&clock, 11_000)).await;
+    clock.advance(Duration::from_secs(31));
+    assert_eq!(take(&sessions).await.len(), 1);
+    let noted = report(&sessions, "dune", None, late).await;
+    assert!(noted.begun.is_some() && noted.is_outdated, "{noted:?}");
+    clock.advance(Duration::from_secs(31));
+    let ended = take(&sessions).await;
+    assert_eq!(ended.iter().map(|view| view.position).collect::<Vec<_>>(), [11_000]);
 }
 
 async fn take(sessions: &FilmSessions) -> Vec<FilmView> {
@@ -242,8 +275,16 @@ async fn a_view_that_waits_to_be_recorded_holds_up_no_other_and_comes_again_with
     // Its node has ended meanwhile: another one records it.
     assert!(due().await.is_empty());
     clock.advance(RECORD_LEASE);
-    let again = due().await.remove(0).ended;
-    assert_eq!(again, [FilmView { is_published: true, ..second.clone() }]);
+    for _ in 0..40 {
+        // The database is away: it is looked at at the interval of what only waits, and is not forgotten with the session.
+        let again = due().await.remove(0).ended;
+        assert_eq!(again, [FilmView { is_published: true, ..second.clone() }]);
+        assert!(due().await.is_empty());
+        clock.advance(DUE_LEASE);
+        assert!(due().await.is_empty());
+        clock.advance(RECORD_LEASE);
+    }
+    due().await;
     sessions.finish_view(second.session, second.id).await.expect("memory takes it");
     clock.advance(RECORD_LEASE);
     assert!(take(&sessions).await.is_empty());

@@ -37,33 +37,34 @@ impl FilmSessions {
         }))
     }
 
-    /// Returns the session that a report or a stop is about: the one that it names, if that is one of `user` for `movie`;
-    /// of one that names none, the newest that lives, else the last one.
+    /// Returns the session that a report or a stop is about, and whether it has a view: the one that it names, if that is one of
+    /// `user` for `movie`; of one that names none, the newest that lives, else the last one.
     pub(super) async fn find(
         &self,
         user: &UserId,
         movie: &TrackId,
         named: Option<SessionId>,
         now: UnixMillis,
-    ) -> Result<Option<SessionId>, SessionsUnavailable> {
+    ) -> Result<Option<(SessionId, bool)>, SessionsUnavailable> {
         if let Some(id) = named {
             let record = self.read(id).await?;
-            return Ok(record.filter(|record| record.is_of(user, movie)).map(|_| id));
+            return Ok(record.filter(|record| record.is_of(user, movie)).map(|record| (id, record.view().is_some())));
         }
         let latest = in_store!(&self.store, sessions => sessions.latest(user.as_str(), movie.as_str()))?;
         if let Some(id) = latest
-            && self.read(id).await?.is_some_and(|record| record.is_live(now))
+            && let Some(record) = self.read(id).await?.filter(|record| record.is_live(now))
         {
-            return Ok(latest);
+            return Ok(Some((id, record.view().is_some())));
         }
         let mut newest = None;
         for id in in_store!(&self.store, sessions => sessions.linked(user.as_str()))? {
             if let Some(record) = self.read(id).await?.filter(|record| record.is_live(now) && record.is_of(user, movie))
             {
-                newest = newest.max(Some((record.opened_at(), id)));
+                newest = newest.max(Some((record.opened_at(), id, record.view().is_some())));
             }
         }
-        Ok(newest.map(|(_, id)| id).or(latest))
+        // The last one does not live, and so begins no view.
+        Ok(newest.map(|(_, id, has_view)| (id, has_view)).or(latest.map(|id| (id, true))))
     }
 
     /// Ends those sessions of `user` that are too many, the ones that were idle for longest; returns the views that ended
