@@ -68,12 +68,7 @@ pub async fn serve_object_at_once(
     tally: &mut AttemptStats,
 ) -> Result<ObjectResponse, ObjectError> {
     match &origin.cache {
-        Some(cached) => {
-            let timer = tally.trace.start_detail();
-            let answer = cache::serve_from_cache(cached, origin, plan, key, tally).await;
-            traced::cache(tally, timer);
-            answer
-        }
+        Some(cached) => cache::serve_from_cache(cached, origin, plan, key, tally).await,
         None => serve_from_store(origin, plan, key, tally).await,
     }
 }
@@ -88,12 +83,7 @@ pub(super) async fn serve_from_store(
     let (mut changes, mut wrong_parts) = (0, 0);
     loop {
         match attempt(origin, key, plan, tally).await? {
-            AttemptOutcome::Response(mut answer) => {
-                if let Some(ObjectBody::Direct(download)) = &mut answer.body {
-                    download.trace(&tally.trace);
-                }
-                return Ok(*answer);
-            }
+            AttemptOutcome::Response(answer) => return Ok(traced::with_traced_body(*answer, &tally.trace)),
             AttemptOutcome::Changed => {
                 changes += 1;
                 if changes == MAX_CHANGES {

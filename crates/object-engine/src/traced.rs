@@ -2,7 +2,7 @@
 
 use http::StatusCode;
 
-use super::{AttemptStats, ObjectError, ObjectOrigin, ResumeCause};
+use super::{AttemptStats, ObjectBody, ObjectError, ObjectOrigin, ObjectResponse, ResumeCause};
 use request_traces::{RequestTrace, Span, SpanTimer};
 use s3::signed_request_cache::UnsignedRequest;
 use s3::signer::SigningOutcome;
@@ -71,6 +71,14 @@ pub fn resume(trace: &RequestTrace, timer: SpanTimer, (cause, byte): (ResumeCaus
         let span = Span::internal("resume").with("tidegate.cause", cause.name()).with("tidegate.byte", byte);
         if failure.is_some() { span.failed("body_broken") } else { span }
     });
+}
+
+/// Makes the continuations of an answer's body part of this trace.
+pub fn with_traced_body(mut answer: ObjectResponse, trace: &RequestTrace) -> ObjectResponse {
+    if let Some(ObjectBody::Direct(download)) = &mut answer.body {
+        download.trace(trace);
+    }
+    answer
 }
 
 /// Records what the cache did up to the first bytes.

@@ -142,7 +142,7 @@ impl TraceContext {
 
     /// Returns the value of `traceparent`.
     pub fn parent(&self) -> String {
-        let flags = u8::from(self.is_sampled) * SAMPLED | u8::from(self.is_random) * RANDOM;
+        let flags = (u8::from(self.is_sampled) * SAMPLED) | (u8::from(self.is_random) * RANDOM);
         format!("00-{}-{}-{flags:02x}", self.trace_id, self.span_id)
     }
 
@@ -214,7 +214,7 @@ fn hexadecimal<const N: usize>(text: &str) -> Option<[u8; N]> {
     let mut bytes = [0; N];
     for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
         let [high, low] = [digit(pair[0])?, digit(pair[1])?];
-        *byte = high << 4 | low;
+        *byte = (high << 4) | low;
     }
     Some(bytes)
 }

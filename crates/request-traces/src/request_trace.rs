@@ -1,6 +1,6 @@
 //! The trace of one request while it is answered: nothing where it is not traced, else its spans so far.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Instant, SystemTime};
 
 use parking_lot::Mutex;
@@ -18,10 +18,12 @@ const MAX_SPANS: usize = 64;
 pub struct RequestTrace(Option<Arc<TraceRecord>>);
 
 struct TraceRecord {
-    /// Position at the span of the answer.
-    context: TraceContext,
-    /// Span of whoever sent the request.
-    parent: Option<SpanId>,
+    /// True where every span is wanted, false where only those of a request that fails are.
+    is_sampled: bool,
+    /// Position at the span of whoever sent the request.
+    parent: Option<TraceContext>,
+    /// Position at the span of the answer; its ids are drawn when they are needed, which most are not.
+    context: OnceLock<TraceContext>,
     spans: Mutex<RecordedSpans>,
 }
 
@@ -61,8 +63,9 @@ impl FinishedTrace {
 }
 
 impl RequestTrace {
-    pub(crate) fn new(context: TraceContext, parent: Option<SpanId>) -> Self {
-        Self(Some(Arc::new(TraceRecord { context, parent, spans: Mutex::default() })))
+    pub(crate) fn new(is_sampled: bool, parent: Option<TraceContext>) -> Self {
+        let (context, spans) = (OnceLock::new(), Mutex::default());
+        Self(Some(Arc::new(TraceRecord { is_sampled, parent, context, spans })))
     }
 
     /// Returns this trace, or `other` where there is none.
@@ -72,7 +75,7 @@ impl RequestTrace {
 
     /// Returns true where every span of the request is wanted; false also where only those of requests that fail are.
     pub fn is_sampled(&self) -> bool {
-        self.0.as_ref().is_some_and(|record| record.context.is_sampled)
+        self.0.as_ref().is_some_and(|record| record.is_sampled)
     }
 
     /// Begins a span that a request which fails has too.
@@ -107,29 +110,29 @@ impl RequestTrace {
     /// Returns the context at a new span below that of the answer, for the request to a server that the span is of; `None`
     /// where the request is not traced.
     pub fn child_context(&self) -> Option<TraceContext> {
-        self.0.as_ref().map(|record| record.context.at(SpanId::random()))
+        self.0.as_ref().map(|record| record.context().at(SpanId::random()))
     }
 
     /// Returns the trace's id where it is kept: because it was chosen, or because the request failed (`is_error`).
     pub fn kept_id(&self, is_error: bool) -> Option<TraceId> {
-        self.0.as_ref().filter(|record| record.context.is_sampled || is_error).map(|record| record.context.trace_id)
+        self.0.as_ref().filter(|record| record.is_sampled || is_error).map(|record| record.context().trace_id)
     }
 
     /// Ends the trace of a request that arrived at `started`; it goes to the collector where it is kept, with `span` as that
     /// of the answer. `tracer` is that which began it. Never waits.
     pub fn finish(&self, tracer: &Tracer, started: Instant, is_error: bool, span: impl FnOnce() -> Span) {
-        let Some(record) = &self.0 else { return };
+        let Some(record) = self.0.as_ref().filter(|record| record.is_sampled || is_error) else { return };
         let recorded = {
             let mut spans = record.spans.lock();
             std::mem::replace(&mut *spans, RecordedSpans { is_over: true, ..RecordedSpans::default() })
         };
-        if recorded.is_over || self.kept_id(is_error).is_none() {
+        if recorded.is_over {
             return;
         }
         let ended = monotonic_now();
         tracer.export(FinishedTrace {
-            context: record.context.clone(),
-            parent: record.parent,
+            context: record.context().clone(),
+            parent: record.parent.as_ref().map(|parent| parent.span_id),
             root: TimedSpan { span: span(), started, ended },
             spans: recorded.spans,
             left_out: recorded.left_out,
@@ -138,9 +141,18 @@ impl RequestTrace {
     }
 }
 
+impl TraceRecord {
+    fn context(&self) -> &TraceContext {
+        self.context.get_or_init(|| match &self.parent {
+            Some(parent) => parent.at(SpanId::random()),
+            None => TraceContext::begin(self.is_sampled),
+        })
+    }
+}
+
 impl std::fmt::Debug for RequestTrace {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("RequestTrace").field(&self.0.as_ref().map(|record| record.context.trace_id)).finish()
+        f.debug_tuple("RequestTrace").field(&self.0.as_ref().map(|record| record.context().trace_id)).finish()
     }
 }
 

@@ -44,7 +44,7 @@ impl SampleRate {
 
     /// The share `share`; `None` unless it is 0 to 1.
     pub fn new(share: f64) -> Option<Self> {
-        (0.0..=1.0).contains(&share).then(|| Self((share * Self::ALL as f64) as u64))
+        (0.0..=1.0).contains(&share).then_some(Self((share * Self::ALL as f64) as u64))
     }
 
     /// Returns true where a request is chosen for which `drawn` was drawn of all values alike.

@@ -10,7 +10,7 @@ use tokio::sync::mpsc::error::TrySendError;
 use crate::metrics::{DropReason, TraceMetrics};
 use crate::request_trace::FinishedTrace;
 use crate::settings::Settings;
-use crate::{RequestTrace, SpanId, TraceContext};
+use crate::{RequestTrace, TraceContext};
 use primitives::clock::Clock;
 use primitives::lifecycle::BackgroundTasks;
 
@@ -77,12 +77,7 @@ impl Tracer {
         if !is_sampled && !self.settings.sample_errors {
             return RequestTrace::default();
         }
-        let parent_id = parent.as_ref().map(|parent| parent.span_id);
-        let context = match parent {
-            Some(parent) => TraceContext { span_id: SpanId::random(), ..parent },
-            None => TraceContext::begin(is_sampled),
-        };
-        RequestTrace::new(context, parent_id)
+        RequestTrace::new(is_sampled, parent)
     }
 
     /// Writes the context of a request that is not traced into what goes on to a server: that of a trusted proxy as it

@@ -16,7 +16,6 @@ use crate::AttemptStats;
 use crate::ObjectError;
 use crate::ObjectOrigin;
 use http_semantics::range::ByteRange;
-use request_traces::RequestTrace;
 
 /// First pause before a slice that failed mid-stream is tried again; doubled each time up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -86,8 +85,7 @@ impl SliceReader {
         origin: &Arc<ObjectOrigin>,
         meta: &Arc<CachedMetadata>,
         span: Option<ByteRange>,
-        (begun_with, begun): (CacheStatus, Option<FillHandle>),
-        trace: &RequestTrace,
+        (begun_with, begun, trace): (CacheStatus, Option<FillHandle>, &request_traces::RequestTrace),
     ) -> Self {
         Self {
             cache: Arc::clone(cache),
@@ -379,13 +377,8 @@ impl SliceReader {
         let key = self.key(number);
         // Ranges are within the object; a slice outside it would mean that the object has changed.
         let span = key.byte_range().ok_or(ObjectError::Changed)?;
-        Ok(FillJob {
-            key,
-            span,
-            origin: Arc::clone(&self.origin),
-            started_download: None,
-            trace: self.attempt_stats.trace.clone(),
-        })
+        let trace = self.attempt_stats.trace.clone();
+        Ok(FillJob { key, span, origin: Arc::clone(&self.origin), started_download: None, trace })
     }
 }
 

@@ -84,7 +84,7 @@ fn message(trace: &FinishedTrace, timed: &TimedSpan, id: SpanId, parent: Option<
 /// Returns the flags of `traceparent`.
 fn flags(context: &TraceContext) -> u32 {
     // What is sent is sampled, also where its failure decided it.
-    1 | u32::from(context.is_random) << 1
+    1 | (u32::from(context.is_random) << 1)
 }
 
 /// Returns the time of `at` in nanoseconds since the Unix epoch, by a moment of both clocks.
