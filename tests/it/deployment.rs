@@ -267,6 +267,18 @@ fn sources(folder: &Path) -> String {
     all
 }
 
+/// The metrics of films that the dashboard must show; all else of them is for one who looks for a reason.
+#[test]
+fn the_dashboard_of_films_shows_every_metric_of_films() {
+    let shown = metrics_in(&read("deploy/grafana/films.json"));
+    let counted = format!("{}{}", sources(&root().join("crates/vod")), sources(&root().join("crates/playback")));
+    let ours = counted
+        .split('"')
+        .filter(|text| text.starts_with("tidegate_vod_") || text.starts_with("tidegate_positions_backlog"));
+    let missing: Vec<&str> = ours.filter(|name| !shown.iter().any(|shown| shown.starts_with(name))).collect();
+    assert!(missing.is_empty(), "deploy/grafana/films.json does not show {missing:?}");
+}
+
 #[test]
 fn every_metric_of_dashboards_and_alerts_is_counted_and_each_dashboard_is_mounted() {
     let counted = format!("{}{}", sources(&root().join("src")), sources(&root().join("crates")));

@@ -43,7 +43,7 @@ struct SetLyrics<'a> {
     instrumental: bool,
 }
 
-/// Publisher of edits, keyed by the editor.
+/// Publisher of edits, keyed by the track: those of one are in order, whoever makes them.
 pub struct EditReporter {
     events: EventPublisher,
     topic: Arc<str>,
@@ -67,7 +67,7 @@ impl EditReporter {
             what: lyrics.map(SetLyrics::of),
             timestamp: with_offset(now),
         };
-        match Event::new(event_id(now), Arc::clone(&self.topic), user.as_str(), &body) {
+        match Event::new(event_id(now), Arc::clone(&self.topic), track.id.as_str(), &body) {
             Ok(event) => self.events.publish_or_drop(event).await,
             Err(_) => self.events.record_lost(1),
         }

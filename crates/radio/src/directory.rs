@@ -20,8 +20,6 @@ use super::source::{SourceError, parse_station_url};
 pub(super) const MAX_ANSWER_BYTES: usize = 1 << 20;
 /// Timeout of one mirror.
 pub(super) const MIRROR_TIMEOUT: Duration = Duration::from_secs(5);
-/// Most mirrors that are asked in one search.
-const MAX_MIRRORS: usize = 3;
 
 /// The directory.
 pub struct StationDirectory {
@@ -137,18 +135,28 @@ impl StationDirectory {
         self.ask_in_order(&self.mirrors.in_order().await, target).await
     }
 
-    /// Asks one mirror after another until one answers.
+    /// Asks one mirror after another until one answers. Where only the last one does, the directory itself, or none, the mirrors
+    /// are looked up anew.
     async fn ask_in_order(&self, mirrors: &[StationLink], target: &str) -> Result<String, Error> {
         let links = mirrors.iter().filter_map(|mirror| Some(mirror.to(mirror.url.join(target).ok()?)));
-        for link in links.take(MAX_MIRRORS) {
+        let (mut is_answered, mut outcome) = (false, Err(Error::DirectoryAway));
+        for (at, link) in links.enumerate() {
             match timeout(MIRROR_TIMEOUT, self.client.get_text(&link, MAX_ANSWER_BYTES)).await {
-                Ok(Ok((_, text))) => return Ok(text),
-                Ok(Err(SourceError::TooLarge)) => break,
+                Ok(Ok((_, text))) => {
+                    is_answered |= at + 1 < mirrors.len() || at == 0;
+                    outcome = Ok(text);
+                    break;
+                }
+                Ok(Err(SourceError::TooLarge)) => return outcome,
+                // It is there, and does not like what it is asked.
+                Ok(Err(SourceError::Status(_))) => is_answered = true,
                 Ok(Err(_)) | Err(_) => {}
             }
         }
-        self.mirrors.forget();
-        Err(Error::DirectoryAway)
+        if !is_answered {
+            self.mirrors.forget().await;
+        }
+        outcome
     }
 }
 

@@ -3,9 +3,9 @@
 
 use std::time::Duration;
 
-use parking_lot::Mutex;
 use rand::Rng;
 use serde::Deserialize;
+use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout};
 use url::{Host, Url};
 
@@ -18,6 +18,10 @@ use primitives::clock::monotonic_now;
 const MAX_LISTED_MIRRORS: usize = 32;
 /// Time for which the mirrors that were found are used.
 const MIRRORS_TTL: Duration = Duration::from_secs(3600);
+/// The same where DNS should have named them and did not, or nothing has named any.
+const STOPGAP_TTL: Duration = Duration::from_secs(60);
+/// Most mirrors that are asked in one search, before the directory itself is.
+const MAX_MIRRORS: usize = 3;
 /// Weight of a mirror of weight 0 among others: small, and larger than nothing (RFC 2782).
 const LEAST_WEIGHT: f64 = 0.01;
 
@@ -26,6 +30,7 @@ pub struct DirectoryMirrors {
     base: StationLink,
     client: StationClient,
     service: Option<ServiceLookup>,
+    /// What was found, and until when it is used. Locked while it is looked up: all who search wait for one lookup.
     known: Mutex<Option<(Instant, Vec<Mirror>)>>,
 }
 
@@ -47,51 +52,60 @@ impl DirectoryMirrors {
         Self { base: StationLink::named(base), client, service, known: Mutex::default() }
     }
 
-    /// Returns the mirrors in the order in which they are to be asked this time.
+    /// Returns those that are to be asked this time, in their order, the directory itself as the last one.
     pub async fn in_order(&self) -> Vec<StationLink> {
-        ordered(self.find().await).into_iter().map(|mirror| mirror.link).collect()
+        let mut links: Vec<StationLink> = chosen(ordered(self.find().await)).into_iter().map(|it| it.link).collect();
+        if !links.contains(&self.base) {
+            links.push(self.base.clone());
+        }
+        links
     }
 
     /// Forgets them: what was found may be old.
-    pub fn forget(&self) {
-        *self.known.lock() = None;
+    pub async fn forget(&self) {
+        *self.known.lock().await = None;
     }
 
-    fn known(&self, now: Instant) -> Option<Vec<Mirror>> {
-        let known = self.known.lock();
-        let (_, mirrors) = known.as_ref().filter(|(since, _)| now.duration_since(*since) < MIRRORS_TTL)?;
-        Some(mirrors.clone())
-    }
-
-    /// Returns the mirrors: as DNS names them, as the directory lists them, else its own address.
+    /// Returns the mirrors: as DNS names them, else as the directory lists them; none where nobody says.
     async fn find(&self) -> Vec<Mirror> {
+        let mut known = self.known.lock().await;
         let now = Instant::from_std(monotonic_now());
-        if let Some(mirrors) = self.known(now) {
-            return mirrors;
+        if let Some((_, mirrors)) = known.as_ref().filter(|(until, _)| now < *until) {
+            return mirrors.clone();
         }
         let mut mirrors = match &self.service {
             Some(service) => self.named(service.find().await),
             None => Vec::new(),
         };
+        let mut is_stopgap = self.service.is_some() && mirrors.is_empty();
         if mirrors.is_empty() {
             mirrors = self.listed().await;
+            is_stopgap |= mirrors.is_empty();
         }
-        if mirrors.is_empty() {
-            return vec![Mirror { link: self.base.clone(), priority: 0, weight: 0 }];
-        }
-        *self.known.lock() = Some((now, mirrors.clone()));
+        *known = Some((now + if is_stopgap { STOPGAP_TTL } else { MIRRORS_TTL }, mirrors.clone()));
         mirrors
     }
 
-    /// Returns the mirrors that DNS names, with the scheme of the directory.
+    /// Returns the mirrors that DNS names, each once, with the scheme of their port, else that of the directory. DNS that is not
+    /// the operator's own leads into no internal network.
     fn named(&self, targets: Vec<ServiceTarget>) -> Vec<Mirror> {
-        let mirrors = targets.into_iter().filter_map(|target| {
-            let mut link = self.base.clone();
-            link.url.set_host(Some(&target.host)).ok()?;
-            link.url.set_port(Some(target.port)).ok()?;
-            Some(Mirror { link, priority: target.priority, weight: target.weight })
-        });
-        mirrors.filter(|mirror| self.may_be_mirror(&mirror.link.url)).collect()
+        let has_own_dns = self.service.as_ref().is_some_and(ServiceLookup::has_own_server);
+        let mut mirrors: Vec<Mirror> = Vec::new();
+        for target in targets {
+            let mut link = StationLink { may_be_internal: has_own_dns, ..self.base.clone() };
+            let is_set = link.url.set_host(Some(&target.host)).is_ok()
+                && match target.port {
+                    443 => link.url.set_scheme("https").is_ok(),
+                    80 => link.url.set_scheme("http").is_ok(),
+                    _ => true,
+                }
+                && link.url.set_port(Some(target.port)).is_ok();
+            let is_new = mirrors.iter().all(|known| known.link != link);
+            if is_set && is_new && self.may_be_mirror(&link.url) {
+                mirrors.push(Mirror { link, priority: target.priority, weight: target.weight });
+            }
+        }
+        mirrors
     }
 
     /// Returns the mirrors that the directory lists.
@@ -145,6 +159,15 @@ fn ordered(mirrors: Vec<Mirror>) -> Vec<Mirror> {
         .collect();
     keyed.sort_by(|one, other| one.0.cmp(&other.0).then(one.1.total_cmp(&other.1)));
     keyed.into_iter().map(|(_, _, mirror)| mirror).collect()
+}
+
+/// Returns those that are asked of `mirrors`, which are in order: the first ones, but the first of a later priority among them,
+/// since a whole priority may be away.
+fn chosen(mirrors: Vec<Mirror>) -> Vec<Mirror> {
+    let first = mirrors.first().map(|mirror| mirror.priority);
+    let later = mirrors.iter().position(|mirror| Some(mirror.priority) != first);
+    let is_chosen = |at: usize| at < MAX_MIRRORS - 1 || at == later.unwrap_or(0).max(MAX_MIRRORS - 1);
+    mirrors.into_iter().enumerate().filter(|(at, _)| is_chosen(*at)).map(|(_, mirror)| mirror).collect()
 }
 
 /// Returns the domain that the mirrors of a directory have in common: `api.radio-browser.info` of
@@ -242,14 +265,51 @@ mod tests {
         assert_eq!(first.len(), 4, "each has its share where none has a weight");
     }
 
+    #[test]
+    fn of_many_mirrors_the_first_are_asked_and_one_of_a_later_priority() {
+        let all = |priorities: &[u16]| {
+            let named = priorities.iter().enumerate();
+            let named = named.map(|(at, priority)| target(&format!("m{at}.b.radio.example"), 443, *priority, 0));
+            let mirrors = mirrors_of("https://a.b.radio.example").named(named.collect());
+            let hosts = chosen(mirrors).into_iter().map(|it| it.link.url.host_str().expect("a name")[1..2].to_owned());
+            hosts.collect::<Vec<_>>().concat()
+        };
+        for (priorities, expected) in [
+            (&[][..], ""),
+            (&[1], "0"),
+            (&[1, 2], "01"),
+            (&[1, 1, 1, 1], "012"),
+            (&[1, 1, 1, 1, 2], "014"),
+            (&[1, 2, 3, 4], "012"),
+        ] {
+            assert_eq!(all(priorities), expected, "{priorities:?}");
+        }
+    }
+
+    #[test]
+    fn the_scheme_is_that_of_the_port_each_is_there_once_and_none_leads_inside() {
+        let base = mirrors_of("http://a.b.radio.example");
+        let named = base.named(vec![
+            target("m1.b.radio.example", 443, 0, 0),
+            target("m1.b.radio.example", 443, 0, 5),
+            target("m2.b.radio.example", 80, 0, 0),
+            target("m3.b.radio.example", 8080, 0, 0),
+        ]);
+        let seen: Vec<_> = named.iter().map(|it| it.link.url.as_str()).collect();
+        let expected = ["https://m1.b.radio.example/", "http://m2.b.radio.example/", "http://m3.b.radio.example:8080/"];
+        assert_eq!(seen, expected);
+        assert!(named.iter().all(|it| !it.link.may_be_internal) && base.base.may_be_internal);
+    }
+
     #[tokio::test(start_paused = true)]
-    async fn what_was_found_is_used_for_an_hour() {
+    async fn what_was_found_is_used_for_an_hour_and_a_stopgap_for_a_minute() {
         let mirrors = mirrors_of("http://127.0.0.1:1/");
         let found = mirrors.named(vec![target("127.0.0.3", 2, 0, 0)]);
-        let now = Instant::now();
-        *mirrors.known.lock() = Some((now, found.clone()));
+        *mirrors.known.lock().await = Some((Instant::now() + MIRRORS_TTL, found.clone()));
         assert_eq!(mirrors.find().await, found);
         tokio::time::advance(MIRRORS_TTL).await;
-        assert_eq!(mirrors.find().await[0].link, mirrors.base, "asked anew, and nobody answers there");
+        assert_eq!(mirrors.in_order().await, [mirrors.base.clone()], "asked anew, and nobody answers there");
+        let until = mirrors.known.lock().await.as_ref().map(|(until, _)| *until);
+        assert!(until.is_some_and(|until| until <= Instant::now() + STOPGAP_TTL), "no search pays for that again soon");
     }
 }

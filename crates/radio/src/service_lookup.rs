@@ -11,6 +11,8 @@ use hickory_resolver::proto::rr::{Name, RData};
 use tokio::time::timeout;
 
 use super::settings::ServiceName;
+use primitives::clock::monotonic_now;
+use primitives::failure_log::{FailureLog, line};
 
 /// Time that is waited for an answer, whichever servers are asked.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
@@ -23,6 +25,7 @@ const MAX_TARGETS: usize = 32;
 pub struct ServiceLookup {
     name: ServiceName,
     dns_server: Option<SocketAddr>,
+    failures: FailureLog,
 }
 
 /// Server of a service.
@@ -41,30 +44,41 @@ pub struct ServiceTarget {
 impl ServiceLookup {
     /// Creates the lookup of `name`, by `dns_server` or else by the servers that the system asks (`/etc/resolv.conf`).
     pub fn new(name: ServiceName, dns_server: Option<SocketAddr>) -> Self {
-        Self { name, dns_server }
+        Self { name, dns_server, failures: FailureLog::default() }
+    }
+
+    /// Returns true where a DNS server of the operator's is asked.
+    pub fn has_own_server(&self) -> bool {
+        self.dns_server.is_some()
     }
 
     /// Returns the servers; none where DNS names none, or does not answer.
     pub async fn find(&self) -> Vec<ServiceTarget> {
         let name = self.name.as_str();
-        match timeout(LOOKUP_TIMEOUT, self.ask()).await {
-            Ok(Ok(targets)) => targets,
-            Ok(Err(error)) => {
-                tracing::warn!(%error, name, "DNS does not name the servers of the directory of stations");
-                Vec::new()
+        let error = match timeout(LOOKUP_TIMEOUT, self.ask()).await {
+            Ok(Ok(targets)) => {
+                if self.failures.is_over(monotonic_now()) {
+                    tracing::info!(name, "DNS names the servers of the directory of stations again");
+                }
+                return targets;
             }
-            Err(_) => {
-                tracing::warn!(name, "DNS does not answer who has the directory of stations");
-                Vec::new()
-            }
+            Ok(Err(error)) => line(&error.to_string()).to_owned(),
+            Err(_) => format!("no answer within {LOOKUP_TIMEOUT:?}"),
+        };
+        if self.failures.is_news(&error, monotonic_now()) {
+            tracing::warn!(error, name, "DNS does not name the servers of the directory of stations");
         }
+        Vec::new()
     }
 
     async fn ask(&self) -> Result<Vec<ServiceTarget>, NetError> {
         let mut name = Name::from_ascii(self.name.as_str())?;
         // No domain of the machine's own is tried behind it.
         name.set_fqdn(true);
-        let answer = self.resolver()?.srv_lookup(name).await?;
+        let dns_server = self.dns_server;
+        // It reads the system's configuration.
+        let made = tokio::task::spawn_blocking(move || resolver(dns_server)).await;
+        let answer = made.map_err(|error| NetError::from(std::io::Error::other(error)))??.srv_lookup(name).await?;
         let targets = answer.answers().iter().filter_map(|record| match &record.data {
             RData::SRV(server) => Some(ServiceTarget {
                 host: server.target.to_ascii().trim_end_matches('.').to_ascii_lowercase(),
@@ -77,27 +91,27 @@ impl ServiceLookup {
         // The root is no server: it says that there are none (RFC 2782).
         Ok(targets.filter(|target| !target.host.is_empty() && target.port != 0).take(MAX_TARGETS).collect())
     }
+}
 
-    /// Returns a resolver for one lookup: there is one an hour, and the system's servers may be others by then.
-    fn resolver(&self) -> Result<TokioResolver, NetError> {
-        let mut builder = match self.dns_server {
-            Some(address) => {
-                let connections = [ConnectionConfig::udp(), ConnectionConfig::tcp()].map(|mut connection| {
-                    connection.port = address.port();
-                    connection
-                });
-                let server = NameServerConfig::new(address.ip(), true, connections.into());
-                let config = ResolverConfig::from_parts(None, Vec::new(), vec![server]);
-                TokioResolver::builder_with_config(config, TokioRuntimeProvider::default())
-            }
-            None => TokioResolver::builder_tokio()?,
-        };
-        let options = builder.options_mut();
-        options.timeout = SERVER_TIMEOUT;
-        options.cache_size = 0;
-        options.use_hosts_file = ResolveHosts::Never;
-        builder.build()
-    }
+/// Returns a resolver for one lookup: they are seldom, and the system's servers may be others by then.
+fn resolver(dns_server: Option<SocketAddr>) -> Result<TokioResolver, NetError> {
+    let mut builder = match dns_server {
+        Some(address) => {
+            let connections = [ConnectionConfig::udp(), ConnectionConfig::tcp()].map(|mut connection| {
+                connection.port = address.port();
+                connection
+            });
+            let server = NameServerConfig::new(address.ip(), true, connections.into());
+            let config = ResolverConfig::from_parts(None, Vec::new(), vec![server]);
+            TokioResolver::builder_with_config(config, TokioRuntimeProvider::default())
+        }
+        None => TokioResolver::builder_tokio()?,
+    };
+    let options = builder.options_mut();
+    options.timeout = SERVER_TIMEOUT;
+    options.cache_size = 0;
+    options.use_hosts_file = ResolveHosts::Never;
+    builder.build()
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use super::{Cinema, film, films, signed_anew};
 use crate::catalogue::{bearer, send};
 use crate::support::fault::{End, Step};
 use crate::support::origin::pattern;
-use crate::support::{LIMIT, Object, ScriptedOrigin, eventually, in_time, token};
+use crate::support::{LIMIT, Object, Redis, ScriptedOrigin, eventually, in_time, token};
 use vod::grant::{GRANT_COOKIE, GRANT_HEADER, path_without_token};
 
 /// A store with two films and a key.
@@ -355,4 +355,40 @@ async fn a_body_under_way_breaks_off_when_its_session_is_revoked() {
         cinema.gate.access_lines().into_iter().find(|line| line["cause"] == "session_revoked")
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_grant_is_good_at_every_node_and_ends_at_every_node_and_redis_away_stops_nobody() {
+    let (origin, Some(mut redis)) = (store().await, Redis::start()) else { return };
+    origin.put("/vod/movies/b1/index.m3u8", Object::new("#EXTM3U\n"));
+    let mut config = films(&origin.url(), "vod");
+    config["State"] = json!({ "Url": redis.url() });
+    let (one, two) = (Cinema::open(config.clone()).await, Cinema::open(config).await);
+    let (adas, bobs) = (one.start_as("ada", "b1").await, one.start_as("bob", "b1").await);
+    let names = |path: &str| ["720p/seg-1.ts", "own.key"].map(|name| path.replace("index.m3u8", name));
+    let [segment, key] = names(&adas);
+    for cinema in [&one, &two] {
+        cinema.gate.client().get(&segment, &[]).await.is(200);
+        cinema.gate.client().get(&key, &[]).await.is(200);
+    }
+    revoke(&two, "ada").await;
+    for cinema in [&one, &two] {
+        let client = cinema.gate.client();
+        assert_eq!(client.get(&key, &[]).await.problem(403)["code"], "session_ended", "a key at once, everywhere");
+        let mut pace = interval(Duration::from_millis(100));
+        pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut served = 0;
+        while client.get(&segment, &[]).await.status != 403 {
+            pace.tick().await;
+            served += 1;
+            assert!(served <= 50, "it is still served after five seconds");
+        }
+    }
+    // Who is known plays on, who is not is believed; a key is for nobody.
+    redis.stop();
+    let [segment, key] = names(&bobs);
+    for cinema in [&one, &two] {
+        cinema.gate.client().get(&segment, &[]).await.is(200);
+        cinema.gate.client().get(&key, &[]).await.problem(503);
+    }
 }

@@ -165,6 +165,7 @@ async fn a_client_of_the_document_watches_a_film() {
     // The shipped file as it is; only the ports are not fixed ones.
     let mut config: Value = serde_yaml::from_str(SHIPPED).expect("YAML");
     config["Server"] = config::empty()["Server"].take();
+    config["Server"]["Listeners"][0]["H2c"] = json!(true);
     let (endpoint, service, broker) = (minio.url(), users.url(), kafka.broker());
     let host = redis.url().trim_start_matches("redis://").trim_end_matches('/').to_owned();
     // The document's environment, and the database, for which it has no name.
@@ -199,8 +200,24 @@ async fn a_client_of_the_document_watches_a_film() {
     let stop = format!("{ids}\"stream_stop\",\"position_seconds\":1800,");
     assert_eq!(body_on(&kafka, "stream.stop").await, stop);
     is_recorded(&database).await;
+    // What the database has is kept for a day: REDIS_PROGRESS_TTL.
+    let script =
+        "for _, k in ipairs(redis.call('KEYS', 'player.films:*')) do return redis.call('TTL', k) end return -3";
+    eventually("the position is written, and kept for so long", async || {
+        let answer = redis.ask(&format!("EVAL \"{script}\" 0"));
+        let life: i64 = answer.trim_start_matches(':').split("\r\n").next()?.parse().ok()?;
+        (86_000..=86_400).contains(&life).then_some(())
+    })
+    .await;
     if curl::find().is_some() {
         by_curl(&gate).await;
+        let pool = PgPool::connect(&database).await.expect("PostgreSQL answers");
+        let read = "SELECT count(*) FROM stream_sessions WHERE user_agent LIKE 'curl/%' AND ended_at IS NOT NULL";
+        eventually("the sessions of curl are recorded with their device", async || {
+            let row: (i64,) = sqlx::query_as(read).fetch_one(&pool).await.expect("the table is there");
+            (row.0 == 2).then_some(())
+        })
+        .await;
     }
 }
 
@@ -251,12 +268,16 @@ async fn a_film_is_watched_with_a_file_and_without_redis_and_kafka() {
     })
     .await;
     assert!(rows.0 == USER && rows.1 >= 0);
+    let read = "SELECT position_seconds FROM watch_progress WHERE user_id = $1 AND movie_id = $2";
+    let position: (i64,) = sqlx::query_as(read).bind(USER).bind(MOVIE).fetch_one(&pool).await.expect("a row");
+    assert_eq!(position.0, 1800);
 }
 
 #[tokio::test]
 async fn what_the_document_does_not_allow_is_refused() {
     let Some(minio) = Minio::bucket().await else { return };
     put_film(&minio, "dune").await;
+    minio.put("movies/only-hls/index.m3u8", "#EXTM3U\n").await;
     let folder = TempFolder::new("films");
     let gate = Gate::start(&films(&minio.url(), minio.name(), &folder)).await;
     let (viewer, described) = (Viewer::new(&gate, USER), Described::by(&gate.client()).await);
@@ -267,6 +288,7 @@ async fn what_the_document_does_not_allow_is_refused() {
         ("a%2Fb", json!({ "manifest_type": "hls" }), 400, "slash"),
         (long.as_str(), json!({ "manifest_type": "hls" }), 400, "movie_id"),
         ("alien", json!({ "manifest_type": "hls" }), 404, "Manifest not found"),
+        ("only-hls", json!({ "manifest_type": "dash" }), 404, "Manifest not found"),
         ("dune/progress", json!({ "position_seconds": -1 }), 422, "expected 0 to 86400"),
         ("dune/progress", json!({ "position_seconds": -0.5 }), 422, "expected 0 to 86400"),
         ("dune/progress", json!({ "position_seconds": 86_401 }), 422, "expected 0 to 86400"),

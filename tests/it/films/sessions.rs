@@ -46,6 +46,7 @@ async fn views_end_by_themselves(folder: &TempFolder, config: &Value) -> (Gate, 
         (!stops.is_empty()).then_some(stops)
     };
     let stopped = eventually("three reports are missing", stops).await;
+    assert_eq!(gate.metric("tidegate_vod_views_ended_total", "cause=\"silent\"").await, 1.0);
     assert_eq!((&stopped[0]["position_seconds"], &stopped[0]["user_id"]), (&json!(40), &json!("ada")));
     let late = (second_of_day(&stopped[0]["timestamp"]) - second_of_day(&reported)).rem_euclid(86_400);
     assert!(late <= 1, "ended {late} s after the last report");

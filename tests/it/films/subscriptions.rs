@@ -53,6 +53,15 @@ async fn holds(redis: Option<&Redis>) {
     Viewer::new(&gate, "ada").start("dune").await.problem(503);
     // Positions need no subscription: a film that was begun is gone on with later.
     Viewer::new(&gate, "eve").report("dune", 5).await.is(200);
+    for (outcome, count) in [("started", 5.0), ("no_subscription", 6.0), ("unavailable", 2.0)] {
+        let labels = format!("manifest=\"hls\",outcome=\"{outcome}\"");
+        assert_eq!(gate.metric("tidegate_vod_starts_total", &labels).await, count, "{outcome}");
+    }
+    for (outcome, count) in [("active", 2.0), ("inactive", 2.0), ("cached", 7.0), ("unavailable", 2.0)] {
+        let labels = format!("outcome=\"{outcome}\"");
+        assert_eq!(gate.metric("tidegate_vod_subscription_checks_total", &labels).await, count, "{outcome}");
+    }
+    assert_eq!(gate.metric("tidegate_vod_reports_total", "").await, 1.0);
 }
 
 #[tokio::test]

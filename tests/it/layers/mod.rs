@@ -94,7 +94,7 @@ const MODULES: &[(&str, &str)] = &[
         service:      events film_store grant manifest_url metrics session settings subscription view_log
         movie_id:
         page:         movie_id settings
-        routes:       events grant movie_id service session view_log
+        routes:       events grant movie_id service session
         session_routes: movie_id session
         ",
     ),

@@ -67,7 +67,7 @@ async fn edits_are_published_as_events_without_their_texts() {
     let published = async || Some(json_lines::<Value>(&file)).filter(|lines| lines.len() >= 3);
     let lines = eventually("the events are published", published).await;
     let told = |line: &Value| {
-        assert_eq!((&line["topic"], &line["key"]), (&json!("lyrics.events"), &line["body"]["userId"]));
+        assert_eq!((&line["topic"], &line["key"]), (&json!("lyrics.events"), &line["body"]["trackId"]));
         let mut body = line["body"].clone();
         let timestamp = body["timestamp"].take();
         assert!(timestamp.as_str().is_some_and(|text| text.ends_with("+00:00")), "{line}");

@@ -155,7 +155,12 @@ async fn a_film_that_is_longer_than_the_time_of_its_grant_plays_on() {
     /// More than the shortest time that a grant can have, in seconds.
     const LONG: u32 = 68;
     let Some(ffmpeg) = tools::find("ffmpeg") else { return };
-    let Some(cinema) = Cinema::open(|config| config["Vod"]["Grant"] = json!({ "Ttl": "1m" })).await else { return };
+    let Some(redis) = Redis::start() else { return };
+    let with_redis = |config: &mut Value| {
+        config["Vod"]["Grant"] = json!({ "Ttl": "1m" });
+        config["State"] = json!({ "Url": redis.url() });
+    };
+    let Some(cinema) = Cinema::open(with_redis).await else { return };
     let viewer = Viewer::new(&cinema.gate, "bob");
     let started = json_of(viewer.start(MOVIE).await.is(200));
     assert_eq!(started["expires_in"], 60);

@@ -17,6 +17,7 @@ use super::metrics::StreamEnd;
 use super::service::PlayerService;
 use primitives::unix_time::UnixMillis;
 use server_kit::api::event_stream::event_frame;
+use server_kit::auth::token_right::MAX_RIGHT_TIME;
 
 /// Interval of comments: proxies between end connections that are silent for a minute.
 const COMMENT_INTERVAL: Duration = Duration::from_secs(15);
@@ -139,7 +140,7 @@ async fn wait_for_end(
             None => std::future::pending().await,
         }
     };
-    let life = token_until - service.0.clock.unix_millis();
+    let life = (token_until - service.0.clock.unix_millis()).min(MAX_RIGHT_TIME);
     tokio::select! {
         () = service.0.streams.closing() => StreamEnd::Shutdown,
         () = tokio::time::sleep(life) => StreamEnd::TokenExpired,
