@@ -108,17 +108,15 @@ fn settings(at: &ConfigLocation<'_>, file: &ConfigFile) -> Option<Settings> {
     let cache = cache::cache(&at.key("Cache"), file.cache.as_ref());
     let state = state::state(&at.key("State"), file.state.as_ref());
     let database = state::database(&at.key("Database"), file.database.as_ref());
-    // A section that is there but wrong counts as there: one mistake, one report.
-    let kept = !matches!((&state, &database), (Some(None), Some(None)));
-    let positions = positions::positions(&at.key("Positions"), &file.positions, kept);
+    let positions =
+        positions::positions(&at.key("Positions"), &file.positions, is_there(&state) || is_there(&database));
     let events = events::events(&at.key("Events"), file.events.as_ref());
     let sections = PlaybackSections { database: is_there(&database), events: is_there(&events) };
     let modules = modules::modules(at, file, sections);
     let share = share::share(&at.key("Share"), file.share.as_ref(), is_there(&state));
-    let vod = vod::vod(&at.key("Vod"), file, !matches!(&positions, Some(None)));
+    let vod = vod::vod(&at.key("Vod"), file, is_there(&positions));
     let films = film_routes::films(&at.key("Vod"), vod.as_ref(), &scope);
-    let telemetry = telemetry::telemetry(&at.key("Telemetry"), &file.telemetry);
-    let traces = otlp::traces(&at.key("Telemetry").key("Otlp"), file.telemetry.otlp.as_ref());
+    let (telemetry, traces) = telemetry::telemetry(&at.key("Telemetry"), &file.telemetry);
     let backed_up = BackedUp { database: &database, state: &state, telemetry: &telemetry };
     let backup = backup::backup(&at.key("Backup"), file.backup.as_ref(), &backed_up);
     // The first `?` comes only here: everything above has run and reported by now.
