@@ -108,13 +108,12 @@ fn settings(at: &ConfigLocation<'_>, file: &ConfigFile) -> Option<Settings> {
     let cache = cache::cache(&at.key("Cache"), file.cache.as_ref());
     let state = state::state(&at.key("State"), file.state.as_ref());
     let database = state::database(&at.key("Database"), file.database.as_ref());
-    let positions =
-        positions::positions(&at.key("Positions"), &file.positions, is_there(&state) || is_there(&database));
+    let positions = positions::positions(&at.key("Positions"), &file.positions, is_set(&state) || is_set(&database));
     let events = events::events(&at.key("Events"), file.events.as_ref());
-    let sections = PlaybackSections { database: is_there(&database), events: is_there(&events) };
+    let sections = PlaybackSections { database: is_set(&database), events: is_set(&events) };
     let modules = modules::modules(at, file, sections);
-    let share = share::share(&at.key("Share"), file.share.as_ref(), is_there(&state));
-    let vod = vod::vod(&at.key("Vod"), file, is_there(&positions));
+    let share = share::share(&at.key("Share"), file.share.as_ref(), is_set(&state));
+    let vod = vod::vod(&at.key("Vod"), file, is_set(&positions));
     let films = film_routes::films(&at.key("Vod"), vod.as_ref(), &scope);
     let (telemetry, traces) = telemetry::telemetry(&at.key("Telemetry"), &file.telemetry);
     let backed_up = BackedUp { database: &database, state: &state, telemetry: &telemetry };
