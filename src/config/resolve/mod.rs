@@ -87,7 +87,7 @@ pub fn resolve(
 }
 
 /// Returns true for a section that is there, though it may be wrong: one mistake, one report.
-fn is_there<T>(section: &Option<Option<T>>) -> bool {
+fn is_set<T>(section: &Option<Option<T>>) -> bool {
     !matches!(section, Some(None))
 }
 
