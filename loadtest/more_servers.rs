@@ -49,6 +49,25 @@ impl Yard {
         self.nginx("users", "", location, "")
     }
 
+    /// A collector of traces that takes whatever it gets.
+    pub fn collector(&self) -> Result<Server> {
+        let location = "location / { client_max_body_size 64m; return 200; }";
+        self.nginx("collector", "", location, "")
+    }
+
+    /// Tidegate without traces, and with traces of one request in a hundred.
+    pub fn plain_and_traced(&self, origin: &Server, collector: &Server) -> Result<[Server; 2]> {
+        let Subject::Tidegate(binary) = &self.subject else { bail!("this is measured with Tidegate") };
+        let yaml = tidegate_yaml(origin.target.address);
+        // `Telemetry` is the last section.
+        let collector = collector.target.address;
+        let traced = format!("{yaml}  Otlp: {{ Endpoint: \"http://{collector}\", SampleRate: 0.01 }}\n");
+        Ok([
+            self.tidegate_of(binary, "tidegate-plain.yaml", &yaml)?,
+            self.tidegate_of(binary, "tidegate-traced.yaml", &traced)?,
+        ])
+    }
+
     /// Tidegate with films from the origin's bucket, whose subscriptions `users` knows; what it keeps is in `storage`, lines of a
     /// configuration. Objects and films are cached alike, if `cached`.
     pub fn films(&self, origin: &Server, users: &Server, storage: &str, cached: bool) -> Result<Server> {

@@ -32,6 +32,7 @@ mod storage;
 mod stores;
 mod streamed_tracks;
 mod telegram;
+mod traces;
 pub mod upgrade;
 mod vod;
 mod watch;
@@ -133,6 +134,9 @@ pub enum StartError {
     /// Events.
     #[error(transparent)]
     Events(#[from] ::events::EventsOpenError),
+    /// Traces of requests.
+    #[error(transparent)]
+    Traces(#[from] request_traces::TracerError),
     /// The metrics.
     #[error("the metrics cannot be registered: {0}")]
     Metrics(#[from] prometheus::Error),
@@ -293,7 +297,9 @@ async fn first_runtime(
     let cache = cache::open(settings, &process.clock, &process.tasks).await?;
     let authenticator = Arc::new(authenticator(settings, &process.clock, &process.tasks)?);
     let open_store = |store: &StoreSettings| stores.signer(store);
-    let runtime = Runtime::build(runtime_settings(settings), process, (authenticator, cache), None, open_store)?;
+    let tracer = traces::tracer(settings, &process.traces, None)?;
+    let parts = (authenticator, cache, tracer);
+    let runtime = Runtime::build(runtime_settings(settings), process, parts, None, open_store)?;
     stores.ready().await;
     Ok(Arc::new(ArcSwap::from_pointee(runtime)))
 }
@@ -329,6 +335,7 @@ async fn open_process(
         live_streams: Arc::default(),
         recent_failures: Arc::default(),
         compressions: crate::proxy::encoded::Compressions::default(),
+        traces: traces::services(metrics.registry(), services, clock)?,
         clock: clock.clone(),
         tasks: tasks.clone(),
     };

@@ -30,6 +30,7 @@ mod share;
 mod soak;
 mod stampede;
 mod tls;
+mod traces;
 mod upgrades;
 
 /// How long filling a cache may take.
@@ -61,7 +62,7 @@ impl Section {
 type Measure = fn(&Section, &Bench, &mut Tally) -> Result<Vec<Row>>;
 
 /// All of them, in the order of the report.
-pub const ALL: [Section; 26] = [
+pub const ALL: [Section; 27] = [
     Section::new("cpu-1k", cpu::small, cpu::measure_small),
     Section::new("api", api::load, api::measure),
     Section::new("ranges", cpu::ranges, cpu::measure_ranges),
@@ -86,6 +87,7 @@ pub const ALL: [Section; 26] = [
     Section::new("share-sessions", share::load, share::measure_sessions),
     Section::new("radio", radio::load, radio::measure),
     Section::new("tls", cpu::small, tls::measure),
+    Section::new("traces", cpu::small, traces::measure),
     Section::new("abuse", abuse::load, abuse::measure),
     Section::new("soak", cpu::ranges, soak::measure),
 ];

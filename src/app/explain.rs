@@ -6,7 +6,7 @@ use arc_swap::ArcSwap;
 use url::Url;
 
 use super::catalog::path_token_signer;
-use super::{StartError, authenticator, cache, http_client, runtime_settings};
+use super::{StartError, authenticator, cache, http_client, runtime_settings, traces};
 use crate::config::Settings;
 use crate::proxy::explain;
 use crate::proxy::modules::ModulePaths;
@@ -65,6 +65,7 @@ pub async fn idle_runtime(
         live_streams: Arc::default(),
         recent_failures: Arc::default(),
         compressions: crate::proxy::encoded::Compressions::default(),
+        traces: traces::services(metrics.registry(), &tasks, &clock)?,
         clock: clock.clone(),
         tasks: tasks.clone(),
     };
@@ -81,5 +82,5 @@ pub async fn idle_runtime(
         }
     };
     let cache = cache::open_idle(settings, &clock, &tasks).await?;
-    Runtime::build(runtime_settings(settings), &Arc::new(process), (authenticator, cache), None, open_store)
+    Runtime::build(runtime_settings(settings), &Arc::new(process), (authenticator, cache, None), None, open_store)
 }

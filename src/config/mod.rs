@@ -109,6 +109,8 @@ pub struct Settings {
     pub reload_on_change: bool,
     /// Logging.
     pub telemetry: TelemetrySettings,
+    /// Traces of requests, if they are sent to a collector.
+    pub traces: Option<request_traces::settings::Settings>,
     /// Of what they were read.
     pub source: SettingsSource,
 }

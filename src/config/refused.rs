@@ -10,7 +10,6 @@ const NO_QUEUE: &str = "remove it, or write `QueueLimit: 0`";
 
 /// Path (`*` is any key), reason, and advice.
 pub const REFUSED: &[(&str, &str, &str)] = &[
-    ("Telemetry.Otlp", LATER, "remove it: metrics are at `Server.Admin`, `/metrics`"),
     ("Policies.RateLimiter.*.SlidingWindow.QueueLimit", QUEUE, NO_QUEUE),
     ("Policies.RateLimiter.*.SlidingWindow.QueueProcessingOrder", QUEUE, NO_QUEUE),
     ("Policies.RateLimiter.*.FixedWindow.QueueLimit", QUEUE, NO_QUEUE),

@@ -14,10 +14,12 @@ use super::admission;
 use super::context::RequestContext;
 use super::failure::ProxyFailure;
 use super::films::FilmCredential;
-use super::modules::module_name;
+use super::modules::{ModulePaths, module_name};
+use super::{Gateway, traces};
 use http_semantics::error_codes::ErrorLevel;
 use http_server::Downstream;
 use object_engine::cache::CacheStatus;
+use request_traces::TraceId;
 use server_kit::auth::path_token::{PathToken, may_hold_token};
 use server_kit::telemetry::log;
 use server_kit::telemetry::metrics::Metrics;
@@ -32,9 +34,12 @@ const MAX_VALUE: usize = 256;
 
 /// The part of a request that its lines tell.
 pub struct RequestLine<'a> {
-    method: &'a Method,
-    version: Version,
-    path: Cow<'a, str>,
+    /// Its method.
+    pub method: &'a Method,
+    /// Version of HTTP.
+    pub version: Version,
+    /// Its path, without what is a token.
+    pub path: Cow<'a, str>,
     host: Option<&'a str>,
     user_agent: Option<&'a str>,
 }
@@ -100,18 +105,17 @@ fn millis(time: Duration) -> f64 {
 }
 
 /// Writes the lines and counts the request.
-pub fn finish(downstream: &impl Downstream, ctx: &RequestContext, metrics: &Metrics) {
+pub fn finish(downstream: &impl Downstream, ctx: &RequestContext, gateway: &Gateway) {
     let line = RequestLine::of(downstream.request());
-    record(&line, downstream.status(), downstream.body_sent(), ctx, metrics);
+    record(&line, (downstream.status(), downstream.body_sent()), ctx, (&gateway.metrics, &gateway.paths));
 }
 
 /// As [`finish`], for a request whose client is no longer at hand.
 pub fn record(
     line: &RequestLine<'_>,
-    answered: Option<StatusCode>,
-    sent: u64,
+    (answered, sent): (Option<StatusCode>, u64),
     ctx: &RequestContext,
-    metrics: &Metrics,
+    (metrics, paths): (&Metrics, &ModulePaths),
 ) {
     let written = answered.map_or(0, |status| status.as_u16());
     let status = match &ctx.failure {
@@ -139,7 +143,8 @@ pub fn record(
             metrics.stream_failed(failure.code());
         }
     }
-    log_access(line, status, sent, ctx);
+    let trace_id = traces::finish(line, (status, sent), ctx, paths);
+    log_access(line, (status, sent), trace_id, ctx);
 }
 
 /// Keeps a failure for the operator. Clients that leave are none, nor is what the operator has ended.
@@ -155,7 +160,7 @@ fn remember_failure(ctx: &RequestContext, failure: &ProxyFailure) {
     }
 }
 
-fn log_access(line: &RequestLine<'_>, status: u16, sent: u64, ctx: &RequestContext) {
+fn log_access(line: &RequestLine<'_>, (status, sent): (u16, u64), trace_id: Option<TraceId>, ctx: &RequestContext) {
     let AccessLines { fields, successes } = ctx.runtime.access_lines;
     let (stats, failure) = (&ctx.attempt_stats, ctx.failure.as_ref());
     let went_well = failure.is_none() && (100..400).contains(&status);
@@ -168,6 +173,7 @@ fn log_access(line: &RequestLine<'_>, status: u16, sent: u64, ctx: &RequestConte
     info!(
         target: log::ACCESS,
         request_id = fields.value_if_enabled(Field::RequestId, ctx.id.as_str()),
+        trace_id = fields.value_if_enabled(Field::TraceId, trace_id.map(tracing::field::display)).flatten(),
         route = fields.value_if_enabled(Field::Route, ctx.route_id()).filter(|_| !ctx.is_module_request),
         module = fields.value_if_enabled(Field::Route, module_name(&line.path)).filter(|_| ctx.is_module_request),
         method = fields.value_if_enabled(Field::Method, line.method.as_str()),

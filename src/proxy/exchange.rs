@@ -3,7 +3,7 @@
 
 use super::context::RequestContext;
 use super::failure::ProxyFailure;
-use super::{Gateway, access_log};
+use super::{Gateway, access_log, traces};
 use http_server::{Downstream, DownstreamError};
 
 /// An exchange under way.
@@ -17,7 +17,9 @@ pub struct RequestExchange<'a, D: Downstream> {
 impl<'a, D: Downstream> RequestExchange<'a, D> {
     /// The exchange of a request that has just arrived.
     pub fn begin(gateway: &'a Gateway, downstream: &'a mut D) -> Self {
-        Self { gateway, downstream, ctx: Some(RequestContext::new(gateway.runtime.load_full())) }
+        let mut ctx = RequestContext::new(gateway.runtime.load_full());
+        ctx.attempt_stats.trace = traces::begin(&ctx.runtime, downstream);
+        Self { gateway, downstream, ctx: Some(ctx) }
     }
 
     /// The client's side, and what is known of the request.
@@ -39,7 +41,7 @@ impl<'a, D: Downstream> RequestExchange<'a, D> {
             self.parts().1.failure = Some(error.into());
         }
         if let Some(ctx) = self.ctx.take() {
-            access_log::finish(&*self.downstream, &ctx, &self.gateway.metrics);
+            access_log::finish(&*self.downstream, &ctx, self.gateway);
         }
     }
 }
@@ -48,6 +50,6 @@ impl<D: Downstream> Drop for RequestExchange<'_, D> {
     fn drop(&mut self) {
         let Some(mut ctx) = self.ctx.take() else { return };
         ctx.failure = Some(if std::thread::panicking() { ProxyFailure::Internal } else { ProxyFailure::Stopped });
-        access_log::finish(&*self.downstream, &ctx, &self.gateway.metrics);
+        access_log::finish(&*self.downstream, &ctx, self.gateway);
     }
 }

@@ -24,6 +24,7 @@ pub mod runtime;
 pub mod settings;
 mod static_site;
 pub mod stream_observer;
+mod traces;
 mod tracks;
 mod upgrade;
 
@@ -81,14 +82,16 @@ impl Gateway {
         downstream: &mut impl Downstream,
         ctx: &mut RequestContext,
     ) -> Option<Result<(), DownstreamError>> {
-        Some(match admission::admit(downstream, ctx, &self.paths).await {
+        let admitted = admission::admit(downstream, ctx, &self.paths).await;
+        traces::admitted(ctx, admitted.as_ref().err());
+        Some(match admitted {
             Ok(AdmittedRequest::Route(route)) => self.serve(downstream, ctx, &route).await,
             Ok(AdmittedRequest::AcmeChallenge(answer)) => respond::acme_challenge(downstream, ctx, answer).await,
             Ok(AdmittedRequest::HttpsRedirect(port)) => respond::https_redirect(downstream, ctx, port).await,
             Ok(AdmittedRequest::Options) => respond::options(downstream, ctx).await,
             Ok(AdmittedRequest::Preflight(policy)) => respond::preflight(downstream, ctx, policy).await,
             Ok(AdmittedRequest::Module) if is_upgrade(downstream.request()) => return None,
-            Ok(AdmittedRequest::Module) => modules::serve(downstream, ctx, self.modules.clone()).await,
+            Ok(AdmittedRequest::Module) => modules::serve(downstream, ctx, self.modules.clone(), &self.paths).await,
             Err(failure) => respond::failure(downstream, ctx, failure).await,
         })
     }

@@ -20,7 +20,7 @@ use tower::util::BoxCloneSyncService;
 use super::admission::{self, authorization};
 use super::context::RequestContext;
 use super::failure::ProxyFailure;
-use super::{certificate_claims, respond};
+use super::{certificate_claims, respond, traces};
 use http_semantics::cross_site::{ForeignPage, is_from_foreign_page};
 use http_semantics::headers::strip_hop_by_hop;
 use http_semantics::request_info::RequestInfo;
@@ -43,6 +43,12 @@ impl ModulePaths {
     /// Returns true where one of them matches `path`.
     pub fn contain(&self, path: &str) -> bool {
         self.0.iter().any(|pattern| pattern.is_match(path, Separator::Slash))
+    }
+
+    /// Returns the template of the one that matches `path` most narrowly.
+    pub fn template(&self, path: &str) -> Option<String> {
+        let matching = self.0.iter().filter(|pattern| pattern.is_match(path, Separator::Slash));
+        matching.min_by_key(|pattern| pattern.specificity()).map(ToString::to_string)
     }
 
     /// Returns true where one of them matches `path` more narrowly than the path of a route: a capture in the place of a
@@ -72,9 +78,15 @@ pub async fn serve(
     downstream: &mut impl Downstream,
     ctx: &mut RequestContext,
     modules: ModuleService,
+    paths: &ModulePaths,
 ) -> Result<(), DownstreamError> {
+    let timer = ctx.attempt_stats.trace.start_detail();
     let response = match ask(downstream, ctx, modules).await {
-        Ok(response) => response,
+        Ok(response) => {
+            let path = downstream.request().uri.path();
+            traces::module_answered(ctx, timer, (path, paths), response.status());
+            response
+        }
         Err(failure) => return respond::failure(downstream, ctx, failure).await,
     };
     if downstream.has_read_body() {

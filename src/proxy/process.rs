@@ -11,6 +11,7 @@ use catalog::{Catalog, CatalogMetrics, GrantStore};
 use http_server::acme_challenges::AcmeChallenges;
 use primitives::clock::Clock;
 use primitives::lifecycle::BackgroundTasks;
+use request_traces::ExporterServices;
 use server_kit::auth::path_token::PathTokenSigner;
 use server_kit::auth::revocation::TokenRevocations;
 use server_kit::limit::RateLimiters;
@@ -53,6 +54,8 @@ pub struct Process {
     pub recent_failures: Arc<RecentFailures>,
     /// Texts that are compressed, a few at once: more would leave no processor for streams.
     pub compressions: Compressions,
+    /// Services of the task that sends traces to a collector.
+    pub traces: ExporterServices,
     /// The time.
     pub clock: Clock,
     /// Tasks beside the requests.

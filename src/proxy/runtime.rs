@@ -23,6 +23,7 @@ use http_semantics::client_ip;
 use object_engine::cache::SliceCache;
 use object_engine::{BucketHealth, ObjectOrigin};
 use primitives::secret::Secret;
+use request_traces::Tracer;
 use routing::readings;
 use routing::table::{RouteLookup, RouteTable, RoutingInput};
 use s3::settings::StoreSettings;
@@ -59,6 +60,8 @@ pub struct Runtime {
     pub access_lines: AccessLines,
     /// True where a logout ends live streams.
     pub end_revoked_streams: bool,
+    /// Tracer of requests; `None` where none is traced.
+    pub tracer: Option<Arc<Tracer>>,
 }
 
 /// Parts that the routes of one runtime share. The next runtime takes over those whose settings are the same.
@@ -87,7 +90,7 @@ impl Runtime {
     pub fn build<E>(
         settings: RuntimeSettings,
         process: &Arc<Process>,
-        (authenticator, cache): (Arc<Authenticator>, Option<Arc<SliceCache>>),
+        (authenticator, cache, tracer): (Arc<Authenticator>, Option<Arc<SliceCache>>, Option<Arc<Tracer>>),
         previous: Option<&Self>,
         open_store: impl Fn(&StoreSettings) -> Result<Arc<Signer>, E>,
     ) -> Result<Self, E> {
@@ -115,6 +118,7 @@ impl Runtime {
             debug_token: settings.debug_token,
             access_lines: settings.access_lines,
             end_revoked_streams: settings.end_revoked_streams,
+            tracer,
         })
     }
 

@@ -16,8 +16,8 @@ use tower::ServiceExt;
 
 use super::access_log::RequestLine;
 use super::context::RequestContext;
-use super::modules::{self, ModuleService, RequestOrigin};
-use super::{Gateway, access_log};
+use super::modules::{self, ModulePaths, ModuleService, RequestOrigin};
+use super::{Gateway, access_log, traces};
 use http_semantics::headers::has_token;
 use http_semantics::request_host;
 use http_semantics::request_info::REQUEST_ID;
@@ -38,15 +38,14 @@ pub fn is_websocket_request(request: &Parts) -> bool {
 /// Has the admitted request of `ctx` answered, whose head is at the front of `connection`. The connection ends with it,
 /// unless a module takes it over: it then lives, and is counted, until the module drops it.
 pub async fn serve(gateway: &Gateway, ctx: RequestContext, connection: ConnectionTakeover) {
-    let (modules, metrics) = (gateway.modules.clone(), Arc::clone(&gateway.metrics));
+    let (modules, records) = (gateway.modules.clone(), (Arc::clone(&gateway.metrics), gateway.paths.clone()));
     let info = connection.info().clone();
     let (admitted, target) = (Mutex::new(Some(ctx)), connection.target().clone());
     let service = service_fn(move |mut request: Request<Incoming>| {
         *request.uri_mut() = target.clone();
         // Read anew from the connection: as it was admitted, so it goes on.
         request_host::normalize_header(request.headers_mut());
-        let (ctx, modules, metrics) = (admitted.lock().take(), modules.clone(), Arc::clone(&metrics));
-        answer(ctx, request, info.clone(), modules, metrics)
+        answer(admitted.lock().take(), request, info.clone(), modules.clone(), records.clone())
     });
     let mut http = http1::Builder::new();
     http.max_headers(MAX_HEADER_LINES);
@@ -59,7 +58,7 @@ async fn answer(
     request: Request<Incoming>,
     connection: ConnectionInfo,
     modules: ModuleService,
-    metrics: Arc<Metrics>,
+    (metrics, paths): (Arc<Metrics>, ModulePaths),
 ) -> Result<Response<Body>, Infallible> {
     let mut request = request.map(Body::new);
     let Some(mut ctx) = ctx else {
@@ -74,7 +73,9 @@ async fn answer(
     modules::add_request_info(&mut request, &ctx, &origin);
     let (parts, body) = request.into_parts();
     let noted = parts.clone();
+    let timer = ctx.attempt_stats.trace.start_detail();
     let Ok(mut response) = modules.oneshot(Request::from_parts(parts, body)).await;
+    traces::module_answered(&ctx, timer, (noted.uri.path(), &paths), response.status());
     if let Ok(id) = HeaderValue::from_str(&ctx.id) {
         response.headers_mut().insert(REQUEST_ID, id);
     }
@@ -86,6 +87,6 @@ async fn answer(
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     ctx.record_first_byte();
-    access_log::record(&RequestLine::of(&noted), Some(response.status()), 0, &ctx, &metrics);
+    access_log::record(&RequestLine::of(&noted), (Some(response.status()), 0), &ctx, (&metrics, &paths));
     Ok(response)
 }

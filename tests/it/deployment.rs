@@ -270,7 +270,8 @@ fn sources(folder: &Path) -> String {
 /// The metrics of films that the dashboard must show; all else of them is for one who looks for a reason.
 #[test]
 fn the_dashboard_of_films_shows_every_metric_of_films() {
-    let shown = metrics_in(&read("deploy/grafana/films.json"));
+    let dashboard = read("deploy/grafana/films.json");
+    let shown = metrics_in(&dashboard);
     let counted = format!("{}{}", sources(&root().join("crates/vod")), sources(&root().join("crates/playback")));
     let ours = counted
         .split('"')

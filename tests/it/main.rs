@@ -88,6 +88,7 @@ mod streaming_urls;
 mod support;
 mod telegram;
 mod tls;
+mod tracing;
 mod upstream_outcomes;
 mod watch;
 mod watchdog;

@@ -10,10 +10,12 @@ use http::{StatusCode, header};
 use tokio::net::TcpStream;
 
 use super::fetch::{StoreReply, StoreRequest, query_rest};
+use super::traced;
 use super::{AttemptStats, ObjectError, ObjectOrigin, ResumeCause};
 use http_semantics::etag::ETag;
 use http_semantics::range::{ByteRange, ContentRange, RangeSpec};
 use primitives::clock::monotonic_now;
+use request_traces::RequestTrace;
 use upstream::connection::{ExchangeError, ResponseBody, UpstreamResponse};
 use upstream::destination::InFlightRequest;
 
@@ -70,6 +72,11 @@ impl ResumableDownload {
         // Neither span nor length: then the end of the store's body is the end.
         let owed = if span.is_none() && self.body.content_length().is_none() { None } else { Some(owed) };
         Self { remaining: owed, skip, ..self }
+    }
+
+    /// Makes its continuations part of this trace.
+    pub(super) fn trace(&mut self, trace: &RequestTrace) {
+        self.attempt_stats.trace.clone_from(trace);
     }
 
     /// Requests the same bytes again, from another connection or destination, because this response is not what was
@@ -161,9 +168,17 @@ impl ResumableDownload {
         !self.window.is_empty()
     }
 
-    /// Requests the rest of the same version and continues from there. A destination that sends something else counts
-    /// as broken off too.
-    async fn resume(&mut self, mut cause: ResumeCause) -> Result<(), ObjectError> {
+    /// Requests the rest of the same version and continues from there.
+    async fn resume(&mut self, cause: ResumeCause) -> Result<(), ObjectError> {
+        let trace = self.attempt_stats.trace.clone();
+        let (timer, byte) = (trace.start(), self.remaining.as_ref().map_or(0, |owed| owed.start));
+        let resumed = self.request_rest(cause).await;
+        traced::resume(&trace, timer, (cause, byte), resumed.err());
+        resumed
+    }
+
+    /// Requests the rest of the same version. A destination that sends something else counts as broken off too.
+    async fn request_rest(&mut self, mut cause: ResumeCause) -> Result<(), ObjectError> {
         self.in_flight.broke_off(monotonic_now());
         // Without the length or a strong tag nobody can tell which bytes are missing, or of which version.
         let (Some(owed), Some(etag)) = (self.remaining.clone(), self.etag.clone()) else {

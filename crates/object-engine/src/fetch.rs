@@ -9,6 +9,7 @@ use http::{HeaderValue, StatusCode, header};
 
 pub(super) use self::retry::{AttemptError, MAX_BACK_OFF, back_off, terminal_error};
 use self::retry::{FailedAttempt, RetryState};
+use super::traced::{self, TracedAttempt};
 use super::{AttemptStats, ObjectError, ObjectOrigin};
 use http_semantics::etag::ETag;
 use http_semantics::headers::STORE_RESPONSE_HEADERS;
@@ -124,10 +125,12 @@ async fn attempt(
     // `question` is sent now; `asked` is what the caller wants to know.
     let (question, asked) = if tries.head_by_get { (&by_get, question) } else { (question, question) };
     let object = UnsignedRequest { head: question.head, bucket: &origin.bucket, key: question.key };
-    let signed = origin.signer.sign(&object).map_err(|error| tries.after_unsigned(error))?;
+    let signed = traced::sign(origin, &object, &tally.trace).map_err(|error| tries.after_unsigned(error))?;
     tally.record_attempt(&origin.cluster, member);
+    let attempt = TracedAttempt::begin(tally, question.head);
     match send_once(origin, question, member, in_flight, &signed.request, tries.fresh_connection).await {
         Err(trouble) => {
+            attempt.failed(tally, trouble.name());
             // Without a kind the server had only closed an idle connection, which is no failure.
             if trouble.failure_kind().is_some() {
                 tally.record_failure(&origin.cluster, member, trouble.error());
@@ -135,6 +138,7 @@ async fn attempt(
             Err(tries.after_error(origin, &trouble, member))
         }
         Ok((response, in_flight)) => {
+            attempt.answered(tally, response.status);
             match classify_reply(origin, question, &object, &signed, response, in_flight).await {
                 Err(nonsense) => Err(tries.after_invalid_response(origin, nonsense, member)),
                 Ok(ClassifiedReply::Reply(reply)) => {

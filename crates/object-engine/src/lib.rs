@@ -12,6 +12,7 @@ pub mod listing;
 mod object_metadata;
 mod plan;
 mod resume_counts;
+mod traced;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,6 +26,7 @@ pub use plan::{RequestPlan, serve_object, serve_object_at_once};
 pub use resume_counts::{ResumeCause, ResumeCounts};
 
 use primitives::clock::Clock;
+use request_traces::RequestTrace;
 use s3::signer::{SignError, Signer};
 use upstream::cluster::{Cluster, ClusterMember};
 use upstream::error::{DestinationId, UpstreamError};
@@ -212,9 +214,16 @@ pub struct AttemptStats {
     pub server: Option<DestinationId>,
     /// Last failure of a server, also where a later attempt succeeded.
     pub error: Option<Arc<UpstreamError>>,
+    /// Trace of the request that the attempts are made for.
+    pub trace: RequestTrace,
 }
 
 impl AttemptStats {
+    /// Creates the effort of a request with this trace, before its first attempt.
+    pub fn traced(trace: &RequestTrace) -> Self {
+        Self { trace: trace.clone(), ..Self::default() }
+    }
+
     /// Returns the sum of both. Cache status, server and error are those of `other`, which is the later one, where it
     /// has them.
     pub fn merged_with(self, other: Self) -> Self {
@@ -226,6 +235,7 @@ impl AttemptStats {
             cache: other.cache.or(self.cache),
             server: other.server.or(self.server),
             error: other.error.or(self.error),
+            trace: self.trace.or(other.trace),
         }
     }
 

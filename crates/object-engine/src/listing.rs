@@ -3,6 +3,7 @@
 use http::StatusCode;
 
 use super::fetch::{AttemptError, DRAIN_TIME, is_kept_header, terminal_error};
+use super::traced::TracedAttempt;
 use super::{AttemptStats, ObjectError, ObjectOrigin};
 use primitives::clock::monotonic_now;
 use s3::error_body::{MAX_ERROR_BODY, StoreError, classify};
@@ -84,14 +85,17 @@ async fn ask(
     let signed = origin.signer.sign_folder_listing(&origin.bucket, prefix, from, most.min(MAX_ENTRIES));
     let mut head = signed.map_err(ObjectError::Unsignable)?;
     head.extend_from_slice(b"User-Agent: tidegate\r\nAccept-Encoding: identity\r\n\r\n");
+    let attempt = TracedAttempt::begin(tally, false);
     let mut response = match send(origin, member, &head).await {
         Ok(response) => response,
         Err(error) => {
+            attempt.failed(tally, error.name());
             in_flight.failed(FailureKind::Broken, monotonic_now());
             tally.record_failure(&origin.cluster, member, error.error());
             return Err(FailedPage { failure: error.failure(), may_retry: true });
         }
     };
+    attempt.answered(tally, response.status);
     if response.status.is_server_error() {
         in_flight.failed(FailureKind::Broken, monotonic_now());
     } else {

@@ -9,6 +9,7 @@ use http::{HeaderMap, Method, StatusCode, header};
 
 use super::fetch::{MAX_BACK_OFF, StoreReply, StoreRequest, back_off, query_store};
 use super::object_metadata::{ObjectMetadata, content_length};
+use super::traced;
 use super::{AttemptStats, ObjectBody, ObjectError, ObjectOrigin, ObjectResponse, ResumableDownload, cache};
 use http_semantics::conditional::{IfRange, PreconditionOutcome, Preconditions};
 use http_semantics::etag::ETag;
@@ -82,7 +83,7 @@ pub(super) async fn serve_from_store(
     let (mut changes, mut wrong_parts) = (0, 0);
     loop {
         match attempt(origin, key, plan, tally).await? {
-            AttemptOutcome::Response(answer) => return Ok(*answer),
+            AttemptOutcome::Response(answer) => return Ok(traced::with_traced_body(*answer, &tally.trace)),
             AttemptOutcome::Changed => {
                 changes += 1;
                 if changes == MAX_CHANGES {

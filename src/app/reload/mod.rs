@@ -29,7 +29,7 @@ use super::admin_server::{AdminChange, AdminListener};
 use super::cache::CacheChange;
 use super::modules::ModuleDependencies;
 use super::stores::OpenStores;
-use super::{StartError, authenticator, cache, certificates, runtime_settings, watch};
+use super::{StartError, authenticator, cache, certificates, runtime_settings, traces, watch};
 use crate::config::{Settings, SourceDigests};
 use crate::proxy::Gateway;
 use crate::proxy::process::Process;
@@ -325,9 +325,9 @@ impl ConfigReloads {
             authenticator.keep_keys_of(&previous.authenticator);
             Arc::new(authenticator)
         };
-        Runtime::build(runtime_settings(new), process, (authenticator, cache), Some(previous), |store| {
-            self.stores.signer(store)
-        })
+        let tracer = traces::tracer(new, &process.traces, previous.tracer.as_ref())?;
+        let parts = (authenticator, cache, tracer);
+        Runtime::build(runtime_settings(new), process, parts, Some(previous), |store| self.stores.signer(store))
     }
 
     /// Puts `runtime` in force; nothing here can fail.

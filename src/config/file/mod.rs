@@ -13,6 +13,7 @@ mod health;
 mod limit;
 mod listener;
 mod lyrics;
+mod otlp;
 mod playback;
 mod player;
 mod playlists;
@@ -51,6 +52,7 @@ pub use health::{ActiveCheck, AvailableDestinationsPolicy, PassiveCheck};
 pub use limit::{Bandwidth, EgressQuota, FixedWindow, RateLimiterPolicy, SlidingWindow, TokenBucket};
 pub use listener::{AlpnProtocol, ClientCertificateMode, ClientCertificates, Listener, ProxyProtocol, Tls};
 pub use lyrics::{Lyrics, LyricsFormat, LyricsSourceName};
+pub use otlp::{Otlp, OtlpProtocol};
 pub use playback::Playback;
 pub use player::{Library, Player, SignIn};
 pub use playlists::Playlists;
@@ -133,7 +135,7 @@ pub struct ConfigFile {
     pub share: Option<Share>,
     /// Films in a private bucket. Default: none.
     pub vod: Option<Vod>,
-    /// Logs.
+    /// Logs and traces.
     #[serde(default)]
     pub telemetry: Telemetry,
 }

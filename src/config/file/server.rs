@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::Otlp;
 use super::ServerLimits;
 use super::listener::Listener;
 use crate::config::value::{ConfigText, SecretRef, TimeSpan};
@@ -97,7 +98,7 @@ pub enum AcmeChallenge {
     TlsAlpn,
 }
 
-/// Logs.
+/// Logs and traces.
 #[derive(Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "PascalCase")]
 pub struct Telemetry {
@@ -106,6 +107,8 @@ pub struct Telemetry {
     /// One line for each request.
     #[serde(default)]
     pub access_log: AccessLog,
+    /// Traces of requests, sent to a collector of OpenTelemetry. Default: none.
+    pub otlp: Option<Otlp>,
 }
 
 /// One line for each request.

@@ -18,6 +18,7 @@ mod listener;
 mod lyrics;
 mod modules;
 mod object_route;
+mod otlp;
 mod playback;
 mod player;
 mod playlists;
@@ -86,7 +87,7 @@ pub fn resolve(
 }
 
 /// Returns true for a section that is there, though it may be wrong: one mistake, one report.
-fn is_there<T>(section: &Option<Option<T>>) -> bool {
+fn is_set<T>(section: &Option<Option<T>>) -> bool {
     !matches!(section, Some(None))
 }
 
@@ -107,16 +108,14 @@ fn settings(at: &ConfigLocation<'_>, file: &ConfigFile) -> Option<Settings> {
     let cache = cache::cache(&at.key("Cache"), file.cache.as_ref());
     let state = state::state(&at.key("State"), file.state.as_ref());
     let database = state::database(&at.key("Database"), file.database.as_ref());
-    // A section that is there but wrong counts as there: one mistake, one report.
-    let kept = !matches!((&state, &database), (Some(None), Some(None)));
-    let positions = positions::positions(&at.key("Positions"), &file.positions, kept);
+    let positions = positions::positions(&at.key("Positions"), &file.positions, is_set(&state) || is_set(&database));
     let events = events::events(&at.key("Events"), file.events.as_ref());
-    let sections = PlaybackSections { database: is_there(&database), events: is_there(&events) };
+    let sections = PlaybackSections { database: is_set(&database), events: is_set(&events) };
     let modules = modules::modules(at, file, sections);
-    let share = share::share(&at.key("Share"), file.share.as_ref(), is_there(&state));
-    let vod = vod::vod(&at.key("Vod"), file, !matches!(&positions, Some(None)));
+    let share = share::share(&at.key("Share"), file.share.as_ref(), is_set(&state));
+    let vod = vod::vod(&at.key("Vod"), file, is_set(&positions));
     let films = film_routes::films(&at.key("Vod"), vod.as_ref(), &scope);
-    let telemetry = telemetry::telemetry(&at.key("Telemetry"), &file.telemetry);
+    let (telemetry, traces) = telemetry::telemetry(&at.key("Telemetry"), &file.telemetry);
     let backed_up = BackedUp { database: &database, state: &state, telemetry: &telemetry };
     let backup = backup::backup(&at.key("Backup"), file.backup.as_ref(), &backed_up);
     // The first `?` comes only here: everything above has run and reported by now.
@@ -151,6 +150,7 @@ fn settings(at: &ConfigLocation<'_>, file: &ConfigFile) -> Option<Settings> {
         films: films?,
         reload_on_change: file.server.reload_on_change.unwrap_or(true),
         telemetry: telemetry?,
+        traces: traces?,
         source: SettingsSource::default(),
     })
 }

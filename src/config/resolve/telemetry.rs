@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::ConfigLocation;
+use super::{ConfigLocation, otlp};
 use crate::config::file::{self, AccessLog, Telemetry};
 use crate::config::report::ConfigProblem;
 use crate::config::value::ConfigText;
@@ -11,8 +11,15 @@ use server_kit::telemetry::settings::{
     SampledShare, SyslogAddress, TelemetrySettings,
 };
 
-/// Resolves the logs.
-pub fn telemetry(at: &ConfigLocation<'_>, raw: &Telemetry) -> Option<TelemetrySettings> {
+/// Resolves the logs, and the traces.
+pub fn telemetry(
+    at: &ConfigLocation<'_>,
+    raw: &Telemetry,
+) -> (Option<TelemetrySettings>, Option<Option<request_traces::settings::Settings>>) {
+    (logs(at, raw), otlp::traces(&at.key("Otlp"), raw.otlp.as_ref()))
+}
+
+fn logs(at: &ConfigLocation<'_>, raw: &Telemetry) -> Option<TelemetrySettings> {
     let levels = "`error`, `warn`, `info` or `debug`";
     let level = at.key("LogLevel");
     let log_level = match &raw.log_level {

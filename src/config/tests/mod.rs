@@ -106,6 +106,7 @@ fn a_lean_build_refuses_what_it_lacks_and_names_the_feature() {
         ("Share: { Token: \"a-token-of-more-than-sixteen-characters\" }", "share"),
         ("Events: { Kafka: { Brokers: [\"kafka:9092\"] } }", "kafka"),
         ("ObjectStores: { files: { Embedded: ./media } }", "demo"),
+        ("Telemetry: { Otlp: { Endpoint: \"http://collector:4318\" } }", "otlp"),
     ] {
         let report = bad(&with_route("ClusterId: web\nMatch: { Path: / }", &format!("{section}\n")));
         assert!(report.contains(&format!("cargo build --release --features {feature}")), "{report}");

@@ -4,6 +4,7 @@
 mod affinity;
 mod answer;
 pub mod request;
+mod traced;
 mod tunnel;
 mod upload;
 
@@ -14,13 +15,16 @@ use hyper::body::Incoming;
 use tokio::sync::mpsc;
 
 use self::affinity::RequestSession;
+use self::traced::TracedAttempt;
 use self::upload::RequestBodyUpload;
 use super::context::RequestContext;
 use super::failure::ProxyFailure;
 use super::respond;
 use super::route::{ClusterHandler, Route};
+use super::traces;
 use http_server::{Downstream, DownstreamError};
 use primitives::clock::monotonic_now;
+use request_traces::TraceContext;
 use upstream::circuit_breaker::FailureKind;
 use upstream::cluster::{Cluster, ClusterMember};
 use upstream::destination::{ConnectError, InFlightRequest};
@@ -113,14 +117,18 @@ async fn ask(
     loop {
         let (member, mut in_flight) = session.pick(cluster, identity, &tried)?;
         ctx.attempt_stats.record_attempt(cluster, member);
-        let setback = match attempt(downstream, ctx, forwarding, member, is_fresh, upload).await {
+        let traced = TracedAttempt::begin(ctx);
+        let child = traced.context.as_ref();
+        let setback = match attempt(downstream, ctx, forwarding, (member, is_fresh, child), upload).await {
             Ok((response, connection)) => {
+                traced.answered(downstream, ctx, response.status());
                 in_flight.answered(monotonic_now());
                 let is_new_session = session.is_new_at(in_flight.destination());
                 return Ok(UpstreamAnswer { response, connection, in_flight, is_new_session });
             }
             Err(setback) => setback,
         };
+        traced.failed(downstream, ctx, &setback.failure);
         if let Some(fault) = setback.fault {
             in_flight.failed(fault, monotonic_now());
         }
@@ -149,8 +157,7 @@ async fn attempt(
     downstream: &mut impl Downstream,
     ctx: &mut RequestContext,
     forwarding: &Forwarding<'_>,
-    member: &ClusterMember,
-    is_fresh: bool,
+    (member, is_fresh, child): (&ClusterMember, bool, Option<&TraceContext>),
     upload: &mut RequestBodyUpload<'_>,
 ) -> Result<(Response<Incoming>, HttpConnection), FailedAttempt> {
     let limit = forwarding.handler.timeouts.connect;
@@ -176,6 +183,7 @@ async fn attempt(
     })?;
     let body = upload.begin(connection.is_reused);
     let mut request = request::build(downstream, ctx, forwarding, member, upload.exists(), body)?;
+    traces::write_context(&ctx.runtime, downstream, child, request.headers_mut());
     let interim = capture_interim_responses(&mut request);
     let is_reused = connection.is_reused;
     let exchange = Box::pin(connection.send(request));

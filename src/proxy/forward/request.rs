@@ -15,6 +15,7 @@ use crate::proxy::runtime::Runtime;
 use http_semantics::headers::{has_token, is_plain_name};
 use http_semantics::request_info::REQUEST_ID;
 use http_server::Downstream;
+use request_traces::{TRACE_PARENT, TRACE_STATE};
 use routing::transform::{OriginalRequest, OutgoingRequest, Transform, apply_request};
 use s3::signer::authority;
 use server_kit::auth::{strip_headers, strip_query};
@@ -142,8 +143,15 @@ pub fn trailers(mut trailers: HeaderMap, runtime: &Runtime, forwarding: &Forward
 }
 
 fn is_of_head(name: &HeaderName, forwarding: &Forwarding<'_>) -> bool {
-    const WRITTEN_HERE: [HeaderName; 5] =
-        [header::AUTHORIZATION, header::COOKIE, header::FORWARDED, REQUEST_ID, respond::DEBUG];
+    const WRITTEN_HERE: [HeaderName; 7] = [
+        header::AUTHORIZATION,
+        header::COOKIE,
+        header::FORWARDED,
+        REQUEST_ID,
+        respond::DEBUG,
+        TRACE_PARENT,
+        TRACE_STATE,
+    ];
     let in_transforms = forwarding.handler.transforms.iter().any(|transform| match transform {
         Transform::RequestHeader { name: changed, .. }
         | Transform::RequestHeaderRouteValue { name: changed, .. }

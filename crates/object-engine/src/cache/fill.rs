@@ -22,6 +22,7 @@ use crate::ResumableDownload;
 use crate::fetch::{StoreReply, StoreRequest, query_store};
 use http_semantics::etag::ETag;
 use http_semantics::range::{ByteRange, ContentRange, RangeSpec};
+use request_traces::RequestTrace;
 use upstream::connection::UpstreamResponse;
 
 /// Most bytes of one read from the store. The slice needs the memory anyway.
@@ -161,6 +162,8 @@ pub struct FillJob {
     pub origin: Arc<ObjectOrigin>,
     /// Response that has begun already, with its permit among the fills of the store.
     pub started_download: Option<(ResumableDownload, OwnedSemaphorePermit)>,
+    /// Trace of the request that it is filled for.
+    pub trace: RequestTrace,
 }
 
 /// Follows the fill of the slice, or begins it. The error is the slice itself, which is in memory by now.
@@ -220,10 +223,13 @@ async fn fill(cache: &SliceCache, lead: &FlightLeader<SliceKey, FillProgress>, m
             progress.end = Some(Ok(bytes));
         });
     }
-    let mut tally = AttemptStats::default();
+    let mut tally = AttemptStats::traced(&job.trace);
     let outcome = match job.started_download.take() {
         // It has a permit already: whoever holds one must not wait for another.
-        Some((mut body, _place)) => copy_body(lead, job.span, &mut body, &tally).await,
+        Some((mut body, _place)) => {
+            body.trace(&job.trace);
+            copy_body(lead, job.span, &mut body, &tally).await
+        }
         None => fill_from_store(cache, lead, &job, &mut tally).await,
     };
     match &outcome {
@@ -279,7 +285,8 @@ async fn open_download(
             let checked = check_response(&response, job.span, &version.etag);
             let etag = Some(version.etag.clone());
             let body = ResumableDownload::new(Arc::clone(&job.origin), key, etag, response.body, in_flight);
-            let body = body.with_range(Some(job.span), 0);
+            let mut body = body.with_range(Some(job.span), 0);
+            body.trace(&tally.trace);
             match checked {
                 Ok(()) => Ok(body),
                 // Another destination may send the right part.

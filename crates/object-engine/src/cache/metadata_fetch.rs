@@ -93,11 +93,12 @@ pub async fn fetch_metadata(
         FlightRole::Joined(following) => (following, false),
         FlightRole::Leading(lead, following) => {
             let (cache_too, origin, policy) = (Arc::clone(cache), Arc::clone(origin), *policy);
+            let effort = AttemptStats::traced(&tally.trace);
             cache.spawn(async move {
                 // Biased: a request that has ended counts as such, even if its last follower left at the same time.
                 tokio::select! {
                     biased;
-                    () = run(&cache_too, &origin, &policy, &topic, how, &lead) => {}
+                    () = run(&cache_too, &origin, &policy, &topic, (how, effort), &lead) => {}
                     () = lead.abandoned() => {}
                 }
             });
@@ -126,7 +127,8 @@ pub fn refresh_in_background(
         cache.spawn(async move {
             // Held, because a request without a follower counts as abandoned.
             let _following = following;
-            run(&cache_too, &origin, &policy, &topic, MetadataRequest::Head, &lead).await;
+            let how = (MetadataRequest::Head, AttemptStats::default());
+            run(&cache_too, &origin, &policy, &topic, how, &lead).await;
         });
     }
 }
@@ -136,10 +138,9 @@ async fn run(
     origin: &Arc<ObjectOrigin>,
     policy: &CachePolicy,
     topic: &MetadataKey,
-    how: MetadataRequest,
+    (how, mut tally): (MetadataRequest, AttemptStats),
     lead: &FlightLeader<MetadataKey, Option<MetadataReport>>,
 ) {
-    let mut tally = AttemptStats::default();
     // A HEAD must ask: its caller knows the metadata and wants it confirmed.
     if how != MetadataRequest::Head
         && let Some(meta) = fresh_in_memory(cache, policy, topic)
@@ -276,7 +277,16 @@ async fn fetch_by_slice(
     let Some(meta) = store_metadata(cache, policy, topic, facts).await else {
         return Ok(Some(MetadataOutcome::Uncacheable));
     };
-    let filling = span.map(|span| start_fill(cache, origin, &meta, (number, span), response, in_flight, place));
+    let filling = span.map(|span| {
+        let job = FillJob {
+            key: SliceKey { version: Arc::clone(&meta.version), number, size: cache.slice_size },
+            span,
+            origin: Arc::clone(origin),
+            started_download: None,
+            trace: tally.trace.clone(),
+        };
+        start_fill(cache, job, response, in_flight, place)
+    });
     Ok(Some(MetadataOutcome::Object(meta, filling.flatten())))
 }
 
@@ -315,20 +325,18 @@ fn received_range(response: &UpstreamResponse, wanted: ByteRange) -> Result<Rece
     Ok(ReceivedRange::Slice { span: Some(span), total })
 }
 
-/// Makes the response's body the fill of its slice; `None` where the slice is in memory already.
+/// Makes the response's body the one of the fill `job`; `None` where the slice is in memory already.
 fn start_fill(
     cache: &Arc<SliceCache>,
-    origin: &Arc<ObjectOrigin>,
-    meta: &CachedMetadata,
-    (number, span): (u64, ByteRange),
+    job: FillJob,
     response: UpstreamResponse,
     in_flight: InFlightRequest,
     place: OwnedSemaphorePermit,
 ) -> Option<FillHandle> {
-    let etag: Option<ETag> = Some(meta.version.etag.clone());
-    let key = SliceKey { version: Arc::clone(&meta.version), number, size: cache.slice_size };
-    let body = ResumableDownload::new(Arc::clone(origin), &meta.version.object.key, etag, response.body, in_flight);
-    let begun = Some((body.with_range(Some(span), 0), place));
+    let (version, origin) = (&job.key.version, Arc::clone(&job.origin));
+    let etag: Option<ETag> = Some(version.etag.clone());
+    let body = ResumableDownload::new(origin, &version.object.key, etag, response.body, in_flight);
+    let begun = Some((body.with_range(Some(job.span), 0), place));
     // A slice that is in memory needs no fill: the body is dropped with the job.
-    fill::join_or_start(cache, FillJob { key, span, origin: Arc::clone(origin), started_download: begun }).ok()
+    fill::join_or_start(cache, FillJob { started_download: begun, ..job }).ok()
 }

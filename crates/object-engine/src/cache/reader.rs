@@ -79,13 +79,13 @@ struct ServedBytes {
 
 impl SliceReader {
     /// Creates a reader of the bytes `span` (`None`: the object is empty). `begun_with` is how the metadata was found,
-    /// `begun` the fill that finding it began.
+    /// `begun` the fill that finding it began; `trace` is that of the request.
     pub(super) fn new(
         cache: &Arc<SliceCache>,
         origin: &Arc<ObjectOrigin>,
         meta: &Arc<CachedMetadata>,
         span: Option<ByteRange>,
-        (begun_with, begun): (CacheStatus, Option<FillHandle>),
+        (begun_with, begun, trace): (CacheStatus, Option<FillHandle>, &request_traces::RequestTrace),
     ) -> Self {
         Self {
             cache: Arc::clone(cache),
@@ -100,7 +100,7 @@ impl SliceReader {
             sequential: false,
             initial_status: begun_with,
             served: ServedBytes::default(),
-            attempt_stats: AttemptStats::default(),
+            attempt_stats: AttemptStats::traced(trace),
         }
     }
 
@@ -377,7 +377,8 @@ impl SliceReader {
         let key = self.key(number);
         // Ranges are within the object; a slice outside it would mean that the object has changed.
         let span = key.byte_range().ok_or(ObjectError::Changed)?;
-        Ok(FillJob { key, span, origin: Arc::clone(&self.origin), started_download: None })
+        let trace = self.attempt_stats.trace.clone();
+        Ok(FillJob { key, span, origin: Arc::clone(&self.origin), started_download: None, trace })
     }
 }
 

@@ -17,6 +17,7 @@ use crate::ObjectError;
 use crate::ObjectOrigin;
 use crate::ObjectResponse;
 use crate::plan::{RequestPlan, ResponseDecision, serve_from_store};
+use crate::traced;
 use http_semantics::range::{ByteRange, RangeSpec};
 use s3::is_key_length_valid;
 
@@ -27,6 +28,19 @@ const MAX_CHANGES: u32 = 3;
 /// `tally`, also on failure. Fails with `Changed` where the object changes again and again, or as the requests to the
 /// store do.
 pub async fn serve_from_cache(
+    cached: &RouteCache,
+    origin: &Arc<ObjectOrigin>,
+    plan: &RequestPlan,
+    key: &str,
+    tally: &mut AttemptStats,
+) -> Result<ObjectResponse, ObjectError> {
+    let timer = tally.trace.start_detail();
+    let answer = find_and_respond(cached, origin, plan, key, tally).await;
+    traced::cache(tally, timer);
+    answer
+}
+
+async fn find_and_respond(
     cached: &RouteCache,
     origin: &Arc<ObjectOrigin>,
     plan: &RequestPlan,
@@ -185,7 +199,7 @@ async fn respond(
     let body = if plan.head || decision == ResponseDecision::NotModified {
         None
     } else {
-        let mut reader = SliceReader::new(&cached.cache, origin, &meta, span, (state, begun));
+        let mut reader = SliceReader::new(&cached.cache, origin, &meta, span, (state, begun, &tally.trace));
         // The first bytes come before the header: until then every failure can become a status, or be tried again.
         let primed = reader.prime().await;
         tally.cache = Some(reader.cache_status());

@@ -55,6 +55,22 @@ impl AttemptError {
         }
     }
 
+    /// Returns its name in a trace.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Connect(ConnectError::Resolve(_)) => "resolve",
+            Self::Connect(ConnectError::Refused(_)) => "connect",
+            Self::Connect(ConnectError::Timeout) => "connect_timeout",
+            Self::Connect(ConnectError::Tls(_)) => "tls",
+            Self::Exchange(ExchangeError::FirstByteTimeout) => "first_byte_timeout",
+            Self::Exchange(ExchangeError::Closed { .. }) => "closed",
+            Self::Exchange(ExchangeError::Malformed(_)) => "malformed",
+            Self::Exchange(ExchangeError::Stalled) => "stalled",
+            Self::Exchange(ExchangeError::Truncated) => "truncated",
+            Self::Exchange(ExchangeError::Reset(_)) => "reset",
+        }
+    }
+
     /// Returns the error itself, for the log.
     pub fn error(&self) -> &(dyn std::error::Error + 'static) {
         match self {

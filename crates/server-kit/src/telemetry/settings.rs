@@ -123,6 +123,8 @@ impl SampledShare {
 pub enum AccessField {
     /// The request's id.
     RequestId,
+    /// The id of the request's trace, where it has one.
+    TraceId,
     /// The route, or the module that answered.
     Route,
     /// The method.

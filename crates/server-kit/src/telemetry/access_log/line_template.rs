@@ -14,8 +14,9 @@ use tracing_subscriber::layer::Context;
 use crate::telemetry::log::ACCESS;
 
 /// Values of a request, by the names that they have in an access line.
-const VALUES: [&str; 24] = [
+const VALUES: [&str; 25] = [
     "request_id",
+    "trace_id",
     "route",
     "module",
     "method",
