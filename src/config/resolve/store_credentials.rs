@@ -56,7 +56,7 @@ pub fn credentials(
         Name::AssumeRole => assume_role(at, raw),
     };
     let built = require_feature(&at.key("Provider"), cfg!(feature = "aws-credentials"), "aws-credentials");
-    (taken?, built?);
+    taken.and(built)?;
     let provider = CredentialProvider { kind: kind?, region: region?.to_owned() };
     Some(StoreCredentials::Temporary(Arc::new(provider)))
 }

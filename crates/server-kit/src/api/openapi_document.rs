@@ -96,7 +96,8 @@ fn stream() {}
 
 /// The page that shows this description, with its parts beside it.
 #[utoipa::path(get, path = "/docs/", tag = "operations",
-    responses((status = 200, description = "The page", body = String, content_type = "text/html")))]
+    responses((status = 200, description = "The page", body = String, content_type = "text/html"),
+        (status = 304, description = "The client has it already")))]
 #[expect(dead_code, reason = "answered by the router; stands here for its description")]
 fn docs() {}
 
