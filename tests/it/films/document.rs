@@ -200,7 +200,15 @@ async fn a_client_of_the_document_watches_a_film() {
     let stop = format!("{ids}\"stream_stop\",\"position_seconds\":1800,");
     assert_eq!(body_on(&kafka, "stream.stop").await, stop);
     is_recorded(&database).await;
-    // What the database has is kept for a day: REDIS_PROGRESS_TTL.
+    is_kept_for_a_day(&redis).await;
+    if curl::find().is_some() {
+        by_curl(&gate).await;
+        is_recorded_of_curl(&database).await;
+    }
+}
+
+/// What the database has is in Redis for a day: `REDIS_PROGRESS_TTL`.
+async fn is_kept_for_a_day(redis: &Redis) {
     let script =
         "for _, k in ipairs(redis.call('KEYS', 'player.films:*')) do return redis.call('TTL', k) end return -3";
     eventually("the position is written, and kept for so long", async || {
@@ -209,16 +217,17 @@ async fn a_client_of_the_document_watches_a_film() {
         (86_000..=86_400).contains(&life).then_some(())
     })
     .await;
-    if curl::find().is_some() {
-        by_curl(&gate).await;
-        let pool = PgPool::connect(&database).await.expect("PostgreSQL answers");
-        let read = "SELECT count(*) FROM stream_sessions WHERE user_agent LIKE 'curl/%' AND ended_at IS NOT NULL";
-        eventually("the sessions of curl are recorded with their device", async || {
-            let row: (i64,) = sqlx::query_as(read).fetch_one(&pool).await.expect("the table is there");
-            (row.0 == 2).then_some(())
-        })
-        .await;
-    }
+}
+
+/// The sessions of curl are in the table, with their device.
+async fn is_recorded_of_curl(database: &str) {
+    let pool = PgPool::connect(database).await.expect("PostgreSQL answers");
+    let read = "SELECT count(*) FROM stream_sessions WHERE user_agent LIKE 'curl/%' AND ended_at IS NOT NULL";
+    eventually("the sessions of curl are recorded with their device", async || {
+        let row: (i64,) = sqlx::query_as(read).fetch_one(&pool).await.expect("the table is there");
+        (row.0 == 2).then_some(())
+    })
+    .await;
 }
 
 /// The tables have the position and the sessions, each with its end and its device.
