@@ -137,7 +137,7 @@ pub struct FilmView {
 /// Device of a viewer.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ViewerDevice {
-    /// The header `User-Agent`, cut to [`MAX_AGENT_BYTES`].
+    /// The header `User-Agent`, cut to 512 bytes.
     pub user_agent: Option<Box<str>>,
     /// The address.
     pub address: Option<IpAddr>,
