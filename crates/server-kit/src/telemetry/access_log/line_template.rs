@@ -294,6 +294,6 @@ mod tests {
             assert_eq!(LineTemplate::parse(text), Err(reason), "{text}");
         }
         let all: String = LineTemplate::names().map(|name| format!("{{{name}}}")).collect();
-        assert_eq!(LineTemplate::parse(&all).map(|template| template.0.len()), Ok(27));
+        assert_eq!(LineTemplate::parse(&all).map(|template| template.0.len()), Ok(28));
     }
 }
