@@ -3,10 +3,11 @@
 
 use std::time::SystemTime;
 
-use http::{HeaderMap, header};
+use http::{HeaderMap, StatusCode, header};
 use reqwest::Response;
 
 use crate::error_body::{MAX_ERROR_BODY, StoreError, classify};
+use crate::signed_request_cache::UnsignedRequest;
 use crate::signer::Signer;
 
 /// A store's refusal, and what came of it.
@@ -19,6 +20,33 @@ pub struct Refusal {
 }
 
 impl Signer {
+    /// Sends a request by `send`, which signs it, and once more where the store may let it in with other keys or another clock.
+    /// A kept signature of `object` is dropped where the store refuses it. Returns the response of a success, else status and
+    /// meaning of the refusal; fails as `send` does.
+    pub async fn ask<E, F: Future<Output = Result<Response, E>> + Send>(
+        &self,
+        object: Option<&UnsignedRequest<'_>>,
+        send: impl Fn() -> F + Send + Sync,
+    ) -> Result<Result<Response, (StatusCode, StoreError)>, E> {
+        let mut is_first = true;
+        loop {
+            // Before the signature: if the keys change in between, it counts as outdated.
+            let generation = self.generation();
+            let response = send().await?;
+            let status = response.status();
+            if status.is_success() {
+                return Ok(Ok(response));
+            }
+            let Refusal { error, is_mended } = self.take_refusal(generation, response).await;
+            if let Some(object) = object.filter(|_| error.is_of_signature()) {
+                self.forget(object);
+            }
+            if !is_mended || !std::mem::take(&mut is_first) {
+                return Ok(Err((status, error)));
+            }
+        }
+    }
+
     /// Takes in the response of status 400 and above to a request, no HEAD, that was signed with `generation`: reads the
     /// beginning of its body, classifies it, and learns from it as [`Signer::learn_from`] does.
     pub async fn take_refusal(&self, generation: u64, mut response: Response) -> Refusal {

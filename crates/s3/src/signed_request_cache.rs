@@ -7,6 +7,7 @@ use std::sync::Arc;
 use equivalent::Equivalent;
 use foyer::{Cache, CacheBuilder};
 use tokio::sync::Mutex;
+use url::Url;
 
 /// Approximate bytes of an entry besides its texts.
 const ENTRY_OVERHEAD: usize = 256;
@@ -43,6 +44,16 @@ pub enum RenewalOutcome {
     Accepted,
     /// The store denied it too: the object is denied.
     Denied,
+}
+
+impl SignedRequest {
+    /// Returns its URL at `endpoint`, for clients that write heads themselves: the target, at the host that the head names.
+    pub fn url(&self, endpoint: &Url) -> Option<Url> {
+        let text = std::str::from_utf8(&self.head).ok()?;
+        let target = text.split(' ').nth(1)?;
+        let host = text.lines().find_map(|line| line.strip_prefix("Host: "))?;
+        format!("{}://{host}{target}", endpoint.scheme()).parse().ok()
+    }
 }
 
 impl fmt::Debug for SignedRequest {

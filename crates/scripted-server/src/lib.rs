@@ -1,5 +1,7 @@
 //! For tests: a server on a real socket that answers each request as it is told.
 
+mod ended_keys;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -8,6 +10,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use url::Url;
+
+pub use ended_keys::{EndedKeys, ended_keys_response, store_refusal};
 
 /// What to answer to the request of that number on its connection, both from 0; `None` closes the connection.
 pub type ResponseScript = dyn Fn(&str, usize) -> Option<String> + Send + Sync;

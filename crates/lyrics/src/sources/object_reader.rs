@@ -6,14 +6,12 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use reqwest::{Client, Response};
-use url::Url;
 
 use super::SourceFailure;
 use primitives::clock::monotonic_now;
 use primitives::failure_log::{FailureLog, chain, line};
 use s3::error_body::StoreError;
 use s3::listing::{self, ListedObject};
-use s3::refusal::Refusal;
 use s3::signed_request_cache::UnsignedRequest;
 use s3::signer::{SignError, Signer};
 
@@ -157,23 +155,15 @@ impl ObjectReader {
         bucket: &TrackBucket,
         question: &StoreQuestion<'_>,
     ) -> Result<Result<Response, (StatusCode, StoreError)>, SourceFailure> {
-        let mut is_first = true;
-        loop {
-            // Before the signature: if the keys change in between, it counts as outdated.
-            let generation = bucket.signer.generation();
-            let response = self.send_once(bucket, question).await?;
-            let status = response.status();
-            if matches!(status, StatusCode::OK | StatusCode::PARTIAL_CONTENT) {
-                return Ok(Ok(response));
-            }
-            let Refusal { error, is_mended } = bucket.signer.take_refusal(generation, response).await;
-            if let (true, StoreQuestion::Object(key, _)) = (error.is_of_signature(), question) {
-                bucket.signer.forget(&UnsignedRequest { head: false, bucket: &bucket.name, key });
-            }
-            if !is_mended || !std::mem::take(&mut is_first) {
-                return Ok(Err((status, error)));
-            }
-        }
+        let object = match question {
+            StoreQuestion::Object(key, _) => Some(UnsignedRequest { head: false, bucket: &bucket.name, key }),
+            StoreQuestion::Listing(_) => None,
+        };
+        let answer = bucket.signer.ask(object.as_ref(), || self.send_once(bucket, question)).await?;
+        Ok(answer.and_then(|response| match response.status() {
+            StatusCode::OK | StatusCode::PARTIAL_CONTENT => Ok(response),
+            status => Err((status, StoreError::Unexpected)),
+        }))
     }
 
     async fn send_once(&self, bucket: &TrackBucket, question: &StoreQuestion<'_>) -> Result<Response, SourceFailure> {
@@ -182,7 +172,7 @@ impl ObjectReader {
         let (url, headers) = match question {
             StoreQuestion::Object(key, headers) => {
                 let signed = signer.sign(&UnsignedRequest { head: false, bucket: name, key }).map_err(unsigned)?;
-                let url = request_url(signer.endpoint(), &signed.request.head);
+                let url = signed.request.url(signer.endpoint());
                 (url.ok_or_else(|| self.failed("the key makes no URL"))?, headers.clone())
             }
             StoreQuestion::Listing(prefix) => {
@@ -228,12 +218,4 @@ impl ObjectReader {
 
 fn text_of(response: &Response, name: header::HeaderName) -> Option<String> {
     response.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned)
-}
-
-/// Returns the URL of a signed request: its target, at the host that it names.
-fn request_url(endpoint: &Url, head: &[u8]) -> Option<Url> {
-    let text = std::str::from_utf8(head).ok()?;
-    let target = text.split(' ').nth(1)?;
-    let host = text.lines().find_map(|line| line.strip_prefix("Host: "))?;
-    format!("{}://{host}{target}", endpoint.scheme()).parse().ok()
 }

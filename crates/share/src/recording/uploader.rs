@@ -174,46 +174,15 @@ impl MultipartUpload {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::atomic::{AtomicUsize, Ordering};
 
-    use primitives::clock::Clock;
-    use primitives::secret::Secret;
-    use s3::credentials::{CredentialRenewal, TemporaryKeys};
-    use s3::settings::{CredentialProvider, ProviderKind, StoreCredentials, StoreEndpoint, StoreSettings};
-    use scripted_server::ScriptedServer;
-
-    fn keys(name: &str) -> TemporaryKeys {
-        let (access_key, secret_key) = (Secret::new(name), Secret::new("secret"));
-        TemporaryKeys { access_key, secret_key, session_token: None, expires_at: None }
-    }
-
-    /// A signer with the keys `OLD`, which asks `renewal` for others.
-    fn signer(endpoint: reqwest::Url, renewal: &Arc<CredentialRenewal>) -> Arc<Signer> {
-        let provider = CredentialProvider { kind: ProviderKind::Container, region: "us-east-1".to_owned() };
-        let settings = StoreSettings {
-            name: "store".into(),
-            endpoint: StoreEndpoint::Remote(endpoint.clone()),
-            region: "us-east-1".to_owned(),
-            path_style: true,
-            credentials: StoreCredentials::Temporary(Arc::new(provider)),
-            presign_expiry: Duration::from_secs(900),
-        };
-        let signer = Signer::new(settings, endpoint, Clock::system()).renewed_by(Arc::clone(renewal));
-        signer.set_credentials(&keys("OLD"));
-        Arc::new(signer)
-    }
+    use scripted_server::{EndedKeys, ScriptedServer, ended_keys_response, store_refusal};
 
     /// A store that denies the key `denied`, and says of the keys `OLD` that they have ended.
-    fn answer(head: &str) -> Option<String> {
-        let refusal = |status: u16, code: &str| {
-            let body = format!("<Error><Code>{code}</Code></Error>");
-            format!("HTTP/1.1 {status} Refused\r\nContent-Length: {}\r\n\r\n{body}", body.len())
-        };
-        Some(if head.contains("/denied?") {
-            refusal(403, "AccessDenied")
-        } else if head.contains("X-Amz-Credential=OLD") {
-            refusal(400, "ExpiredToken")
-        } else {
+    fn answer(head: &str) -> String {
+        if head.contains("/denied?") {
+            return store_refusal(403, "AccessDenied");
+        }
+        ended_keys_response(head).unwrap_or_else(|| {
             let body = "<InitiateMultipartUploadResult xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">\
                         <Bucket>recordings</Bucket><Key>old</Key><UploadId>1</UploadId>\
                         </InitiateMultipartUploadResult>";
@@ -224,17 +193,8 @@ mod tests {
     #[tokio::test]
     async fn a_denial_asks_for_no_other_keys_and_ended_ones_are_replaced() {
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-        let server = ScriptedServer::start(|head, _| answer(head)).await;
-        let (renewal, questions) = (Arc::new(CredentialRenewal::default()), AtomicUsize::new(0));
-        let signer = signer(server.url(), &renewal);
-        let provider = async {
-            loop {
-                renewal.wanted().await;
-                questions.fetch_add(1, Ordering::Relaxed);
-                signer.set_credentials(&keys("NEW"));
-                renewal.attempted();
-            }
-        };
+        let server = ScriptedServer::start(|head, _| Some(answer(head))).await;
+        let keys = EndedKeys::at(server.url());
         let asked = async {
             let settings = RecordingSettings {
                 store: "store".into(),
@@ -243,17 +203,14 @@ mod tests {
                 max_duration: Duration::from_secs(1),
                 max_size: 1,
             };
-            let uploader = Arc::new(RecordingUploader::open(settings, Arc::clone(&signer)).expect("a client"));
+            let uploader = Arc::new(RecordingUploader::open(settings, Arc::clone(&keys.signer)).expect("a client"));
             let mut denied = MultipartUpload::new(Arc::clone(&uploader), "denied".to_owned());
             assert!(matches!(denied.begin().await, Err(RecordingFailure::Refused)));
-            assert_eq!(questions.load(Ordering::Relaxed), 0);
+            assert_eq!(keys.questions(), 0);
             let mut old = MultipartUpload::new(uploader, "old".to_owned());
             assert!(old.begin().await.is_ok());
-            assert_eq!(questions.load(Ordering::Relaxed), 1);
+            assert_eq!(keys.questions(), 1);
         };
-        tokio::select! {
-            () = asked => {}
-            () = provider => {}
-        }
+        keys.beside(asked).await;
     }
 }
