@@ -4,8 +4,7 @@
 use std::future::Future;
 use std::sync::Arc;
 
-use futures::FutureExt;
-use futures::future::{BoxFuture, OptionFuture};
+use futures::future::OptionFuture;
 use http::{HeaderMap, StatusCode, Version, header};
 
 use super::admission::authorization;
@@ -77,11 +76,6 @@ pub fn wait_until_ended(ctx: &RequestContext) -> impl Future<Output = ProxyFailu
             else => std::future::pending().await,
         }
     }
-}
-
-/// As [`wait_until_ended`], for a request that may wait long before its answer begins; resolves with `None` at once for others.
-pub fn wait_until_ended_if(waits: bool, ctx: &RequestContext) -> OptionFuture<BoxFuture<'static, ProxyFailure>> {
-    OptionFuture::from(waits.then(|| wait_until_ended(ctx).boxed()))
 }
 
 #[cfg(test)]

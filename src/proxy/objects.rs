@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, OptionFuture};
+use futures::{FutureExt, TryFutureExt};
 use http::{HeaderMap, Method, header};
 
 use super::admission::rate_limit;
@@ -22,7 +23,6 @@ use http_semantics::private_caching::keep_out_of_shared_caches;
 use http_server::downstream::BodyReadiness;
 use http_server::{Downstream, DownstreamError};
 use object_engine::{self, ObjectBody, ObjectOrigin, ObjectResponse, RequestPlan};
-use primitives::clock::monotonic_now;
 use server_kit::telemetry::metrics::Metrics;
 
 /// Answers a request on an object route.
@@ -140,25 +140,18 @@ pub(super) async fn ask(
     (source, origin): (ObjectSource<'_>, &Arc<ObjectOrigin>),
     key: &str,
 ) -> Result<(ObjectResponse, bool), ProxyFailure> {
-    let begun = monotonic_now();
     let mut answer = {
         let plan = RequestPlan::from_request(
             &downstream.request().method,
             &downstream.request().headers,
             downstream.writable_bytes(),
         );
-        let waits = !origin.timeouts.unavailable.is_zero();
-        let ended = live_stream::wait_until_ended_if(waits, ctx);
+        let wait = AnswerWait::new(ctx, origin);
         let question = object_engine::serve_object(origin, &plan, key, &mut ctx.attempt_stats);
-        tokio::select! {
-            biased;
-            answer = question => answer.map_err(ProxyFailure::Object)?,
-            Some(reason) = ended => return Err(reason),
-            () = left(downstream, waits) => return Err(ProxyFailure::ClientLeft),
-        }
+        wait.for_answer(downstream, question.map_err(ProxyFailure::Object)).await?
     };
     if source.is_film() {
-        films::confirm_key(ctx, begun).await?;
+        films::confirm_key(ctx).await?;
     }
     let is_looked_at = source.is_film() && downstream.request().method != Method::HEAD;
     match answer.body.as_mut().filter(|_| is_looked_at) {
@@ -167,10 +160,38 @@ pub(super) async fn ask(
     }
 }
 
-/// Resolves when the client has left. One whose request may wait for its store long after has mostly closed both halves of its
-/// connection where it has closed one.
-pub(super) async fn left(downstream: &mut impl Downstream, waits: bool) {
-    if waits { downstream.closed_with_grace().await } else { downstream.closed().await }
+/// Wait for the beginning of an answer, for as long as somebody is there for it and may have it.
+pub(super) struct AnswerWait {
+    /// Resolves when what would end the answer comes before it. `None` where the route does not wait for its store: that is
+    /// looked at when the answer is sent.
+    ended: OptionFuture<BoxFuture<'static, ProxyFailure>>,
+    /// True where the route waits for its store. A client that closes one half of its connection meanwhile has mostly closed both.
+    is_long: bool,
+}
+
+impl AnswerWait {
+    /// Prepares the wait for an answer from `origin`.
+    pub fn new(ctx: &RequestContext, origin: &ObjectOrigin) -> Self {
+        let is_long = !origin.timeouts.unavailable.is_zero();
+        // Boxed: the other routes keep no room for it.
+        Self { ended: is_long.then(|| live_stream::wait_until_ended(ctx).boxed()).into(), is_long }
+    }
+
+    /// Returns the answer; fails where nobody waits for it any more, or may have it.
+    pub async fn for_answer<T>(
+        self,
+        downstream: &mut impl Downstream,
+        answer: impl Future<Output = Result<T, ProxyFailure>>,
+    ) -> Result<T, ProxyFailure> {
+        let left =
+            async { if self.is_long { downstream.closed_with_grace().await } else { downstream.closed().await } };
+        tokio::select! {
+            biased;
+            answer = answer => answer,
+            Some(reason) = self.ended => Err(reason),
+            () = left => Err(ProxyFailure::ClientLeft),
+        }
+    }
 }
 
 /// Keeps an answer that a policy gave to one user from others: of a shared cache, which may not know that a cookie or a

@@ -35,11 +35,7 @@ impl TracedAttempt {
 
     /// Ends it at the head of the server's answer.
     pub fn answered(self, tally: &AttemptStats, status: StatusCode) {
-        tally.trace.end(self.timer, || {
-            let code = status.as_u16();
-            let span = self.span(tally).with("http.response.status_code", code);
-            if status.is_client_error() || status.is_server_error() { span.failed(code.to_string()) } else { span }
-        });
+        tally.trace.end(self.timer, || self.span(tally).answered(status));
     }
 
     /// Ends it without an answer.

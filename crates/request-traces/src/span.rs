@@ -4,6 +4,8 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Instant;
 
+use http::StatusCode;
+
 use crate::SpanId;
 
 /// Side of an exchange that a span is of.
@@ -82,6 +84,13 @@ impl Span {
             Some(value) => self.with(name, value),
             None => self,
         }
+    }
+
+    /// Adds the status that a server answered a request with: to who asked, 4xx and 5xx are failures.
+    pub fn answered(self, status: StatusCode) -> Self {
+        let code = status.as_u16();
+        let span = self.with("http.response.status_code", code);
+        if status.is_client_error() || status.is_server_error() { span.failed(code.to_string()) } else { span }
     }
 
     /// Marks it as failed, by the code of the failure.

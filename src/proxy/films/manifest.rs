@@ -8,6 +8,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use super::{FilmFolder, FilmHandler, FilmPath, SHORT, live_playlist, without_ranges};
 use crate::proxy::context::RequestContext;
 use crate::proxy::failure::ProxyFailure;
+use crate::proxy::objects::AnswerWait;
 use crate::proxy::route::Route;
 use crate::proxy::{live_stream, objects, respond};
 use http_semantics::conditional::{PreconditionOutcome, Preconditions, Validators};
@@ -52,14 +53,8 @@ pub async fn serve(
         return respond::failure(downstream, ctx, failure).await;
     }
     let conditions = Preconditions::from_headers(&downstream.request().headers);
-    let waits = !handler.origin.timeouts.unavailable.is_zero();
-    let ended = live_stream::wait_until_ended_if(waits, ctx);
-    let answer = tokio::select! {
-        biased;
-        answer = answer(ctx, handler, &manifest, &conditions) => answer,
-        Some(reason) = ended => Err(reason),
-        () = objects::left(downstream, waits) => Err(ProxyFailure::ClientLeft),
-    };
+    let wait = AnswerWait::new(ctx, &handler.origin);
+    let answer = wait.for_answer(downstream, answer(ctx, handler, &manifest, &conditions)).await;
     let ManifestAnswer { status, headers, manifest, _place } = match answer {
         Ok(answer) => answer,
         Err(failure) => {

@@ -8,7 +8,7 @@ mod manifest;
 pub use credential::{FilmCredential, extract_credential};
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue, Method, header};
 
@@ -21,7 +21,6 @@ use crate::proxy::failure::ProxyFailure;
 use http_semantics::media_type;
 use http_server::{Downstream, DownstreamError};
 use object_engine::{ObjectBody, ObjectOrigin};
-use primitives::clock::monotonic_now;
 use routing::pattern::{Captures, PathPattern, Separator};
 use s3::signer::authority;
 use server_kit::telemetry::metrics::Metrics;
@@ -229,15 +228,15 @@ pub async fn begin(downstream: &mut impl Downstream, body: &mut ObjectBody) -> R
     }
 }
 
-/// Refuses an encryption key where the session has ended since `begun`, when it was admitted: a store that was away may have let
-/// it wait.
-pub async fn confirm_key(ctx: &RequestContext, begun: Instant) -> Result<(), ProxyFailure> {
+/// Refuses an encryption key where the session has ended since the request was admitted: a store that was away may have let it
+/// wait.
+pub async fn confirm_key(ctx: &RequestContext) -> Result<(), ProxyFailure> {
     let routes = ctx.runtime.films.as_ref().zip(ctx.route.as_ref());
     let is_key = routes.is_some_and(|(routes, route)| Arc::ptr_eq(&routes.keys, route));
     let (Some(grant), Some(grants), true) = (&ctx.film_grant, &ctx.runtime.process.film_verifier, is_key) else {
         return Ok(());
     };
-    if monotonic_now().saturating_duration_since(begun) < LONG {
+    if ctx.started.elapsed() < LONG {
         return Ok(());
     }
     Ok(Box::pin(grants.confirm(grant)).await?)

@@ -24,11 +24,7 @@ impl TracedAttempt {
 
     /// Ends it at the head of the server's answer.
     pub fn answered(self, downstream: &impl Downstream, ctx: &RequestContext, status: StatusCode) {
-        ctx.attempt_stats.trace.end(self.timer, || {
-            let code = status.as_u16();
-            let span = self.span(downstream, ctx).with("http.response.status_code", code);
-            if status.is_client_error() || status.is_server_error() { span.failed(code.to_string()) } else { span }
-        });
+        ctx.attempt_stats.trace.end(self.timer, || self.span(downstream, ctx).answered(status));
     }
 
     /// Ends it without an answer.
