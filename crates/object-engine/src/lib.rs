@@ -12,6 +12,7 @@ pub mod listing;
 mod object_metadata;
 mod plan;
 mod resume_counts;
+mod serve;
 mod traced;
 
 use std::sync::Arc;
@@ -22,8 +23,9 @@ pub use bucket_health::{BucketHealth, probe_bucket};
 use cache::{CacheStatus, RouteCache};
 pub use download::ResumableDownload;
 use http::{HeaderMap, StatusCode};
-pub use plan::{RequestPlan, serve_object, serve_object_at_once};
+pub use plan::RequestPlan;
 pub use resume_counts::{ResumeCause, ResumeCounts};
+pub use serve::{serve_object, serve_object_at_once};
 
 use primitives::clock::Clock;
 use request_traces::RequestTrace;

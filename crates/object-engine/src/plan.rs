@@ -3,18 +3,16 @@
 //! lists of entity tags, and its 416 does not say the size.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use http::{HeaderMap, Method, StatusCode, header};
 
-use super::fetch::{MAX_BACK_OFF, StoreReply, StoreRequest, back_off, query_store};
+use super::fetch::{StoreReply, StoreRequest, query_store};
 use super::object_metadata::{ObjectMetadata, content_length};
 use super::traced;
-use super::{AttemptStats, ObjectBody, ObjectError, ObjectOrigin, ObjectResponse, ResumableDownload, cache};
+use super::{AttemptStats, ObjectBody, ObjectError, ObjectOrigin, ObjectResponse, ResumableDownload};
 use http_semantics::conditional::{IfRange, PreconditionOutcome, Preconditions};
 use http_semantics::etag::ETag;
 use http_semantics::range::{self, ByteRange, ContentRange, RangeSpec};
-use primitives::clock::monotonic_now;
 use upstream::connection::{self, UpstreamResponse};
 use upstream::destination::InFlightRequest;
 
@@ -22,56 +20,9 @@ use upstream::destination::InFlightRequest;
 const MAX_CHANGES: u32 = 3;
 /// Further attempts after the store sent another part than the one that was requested.
 const MAX_WRONG_PARTS: u32 = 1;
-/// Longest wait before a store that answers, but not with the object, is asked again.
-const PATIENCE: Duration = Duration::from_secs(3);
 /// Last byte position that a store is asked for. Many stores read positions as signed 64-bit numbers and ignore a range
 /// with a larger one: they would send the whole object.
 pub(super) const MAX_POSITION: u64 = i64::MAX as u64;
-
-/// Answers `plan` for the object `key`, through the cache where the route has one. While the store is away it is tried again for
-/// the route's time (`Unavailable`). Adds the effort to `tally`, also on failure. No byte of the body has been sent to the
-/// client yet, so every failure can still become a status.
-pub async fn serve_object(
-    origin: &Arc<ObjectOrigin>,
-    plan: &RequestPlan,
-    key: &str,
-    tally: &mut AttemptStats,
-) -> Result<ObjectResponse, ObjectError> {
-    let (mut until, mut waits) = (None, 0);
-    loop {
-        let failure = match serve_object_at_once(origin, plan, key, tally).await {
-            Err(failure) if failure.is_outage() && !origin.timeouts.unavailable.is_zero() => failure,
-            outcome => return outcome,
-        };
-        let now = monotonic_now();
-        waits += 1;
-        let wait = match failure {
-            // Something is there that answers, so that no breaker keeps requests away. MinIO asks for a minute while it starts.
-            ObjectError::Throttled { retry_after } => retry_after.unwrap_or(MAX_BACK_OFF).clamp(MAX_BACK_OFF, PATIENCE),
-            ObjectError::BadGateway => PATIENCE,
-            _ => Duration::ZERO,
-        };
-        let wait = wait.max(back_off(waits));
-        if now + wait > *until.get_or_insert(now + origin.timeouts.unavailable) {
-            return Err(failure);
-        }
-        tally.retries += 1;
-        tokio::time::sleep(wait).await;
-    }
-}
-
-/// As [`serve_object`], without a wait for a store that is away.
-pub async fn serve_object_at_once(
-    origin: &Arc<ObjectOrigin>,
-    plan: &RequestPlan,
-    key: &str,
-    tally: &mut AttemptStats,
-) -> Result<ObjectResponse, ObjectError> {
-    match &origin.cache {
-        Some(cached) => cache::serve_from_cache(cached, origin, plan, key, tally).await,
-        None => serve_from_store(origin, plan, key, tally).await,
-    }
-}
 
 /// Answers `plan` from the store. Fails with `Changed` or `InvalidResponse` once no attempt is left.
 pub(super) async fn serve_from_store(

@@ -6,7 +6,8 @@ use url::Url;
 
 use super::*;
 use crate::BucketHealth;
-use crate::plan::{RequestPlan, serve_object};
+use crate::plan::RequestPlan;
+use crate::serve::serve_object;
 use primitives::clock::{Clock, monotonic_now};
 use primitives::secret::Secret;
 use s3::credentials::TemporaryKeys;
