@@ -196,8 +196,7 @@ impl FilmSessions {
             record.next_look(now, times)
         };
         let next = self.change(session, now, note).await?.flatten();
-        let lease = now + RECORD_LEASE;
-        self.schedule(session, next.map_or(lease, |next| next.min(lease))).await
+        self.await_record(session, next, now).await
     }
 
     /// Finishes a view that has ended, once its end is published and recorded.
@@ -219,6 +218,17 @@ impl FilmSessions {
             Some(view) => self.schedule(view.session, now + DUE_LEASE).await,
             None => Ok(()),
         }
+    }
+
+    /// Has a session whose views only wait to be recorded looked at when that should be done, or `next` if that is before.
+    async fn await_record(
+        &self,
+        id: SessionId,
+        next: Option<UnixMillis>,
+        now: UnixMillis,
+    ) -> Result<(), SessionsUnavailable> {
+        let lease = now + RECORD_LEASE;
+        self.schedule(id, next.map_or(lease, |next| next.min(lease))).await
     }
 
     /// Notes a report of `user` on `movie`, which extends the session, the one `named` or the newest. Without a session nothing is
@@ -289,16 +299,12 @@ impl FilmSessions {
                 self.unschedule(id, lease).await?;
                 continue;
             };
-            let waits = ended.iter().all(|view| view.is_published).then(|| now + RECORD_LEASE);
-            match (ended.is_empty(), next) {
-                (true, None) => self.unschedule(id, lease).await?,
-                (true, Some(next)) => self.schedule(id, next).await?,
+            match next {
                 // One whose view has ended comes again when the lease is over, unless that is finished before.
-                (false, next) => {
-                    if let Some(waits) = waits {
-                        self.schedule(id, next.map_or(waits, |next| next.min(waits))).await?;
-                    }
-                }
+                _ if ended.iter().any(|view| !view.is_published) => {}
+                next if !ended.is_empty() => self.await_record(id, next, now).await?,
+                Some(next) => self.schedule(id, next).await?,
+                None => self.unschedule(id, lease).await?,
             }
             found.push(DueSession { id, user, ended, is_recheck_due, is_ending });
         }

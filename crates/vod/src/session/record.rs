@@ -79,24 +79,17 @@ pub struct ViewRecord {
 }
 
 impl ViewRecord {
-    fn new(id: Uuid, now: UnixMillis, device: &ViewerDevice) -> Self {
+    /// Creates a view that stands where the one before was `left_at`.
+    fn new(id: Uuid, now: UnixMillis, device: &ViewerDevice, left_at: Option<(i64, UnixMillis)>) -> Self {
         Self {
             id,
             started_at: now,
             reported_at: None,
-            position: 0,
-            position_at: None,
+            position: left_at.map_or(0, |(position, _)| position),
+            position_at: left_at.map(|(_, at)| at),
             device: device.clone(),
             ended_at: None,
             is_published: false,
-        }
-    }
-
-    /// Puts in where the view before has stopped.
-    fn following(left_at: Option<(i64, UnixMillis)>, view: Self) -> Self {
-        match left_at {
-            Some((position, at)) => Self { position, position_at: Some(at), ..view },
-            None => view,
         }
     }
 
@@ -122,7 +115,7 @@ impl SessionRecord {
         now: UnixMillis,
         grant: GrantTimes,
     ) -> Self {
-        let view = ViewRecord::new(Uuid::from_bytes(id.0), now, device);
+        let view = ViewRecord::new(Uuid::from_bytes(id.0), now, device, None);
         Self {
             id,
             user: user.into(),
@@ -212,8 +205,7 @@ impl SessionRecord {
         }
         self.extend(now, grant);
         let is_new = self.view.is_none();
-        let view =
-            self.view.get_or_insert_with(|| ViewRecord::following(self.left_at, ViewRecord::new(new, now, device)));
+        let view = self.view.get_or_insert_with(|| ViewRecord::new(new, now, device, self.left_at));
         let is_outdated = !view.note(reported, now);
         ReportOutcome { begun: if is_new { self.view() } else { None }, is_outdated }
     }
