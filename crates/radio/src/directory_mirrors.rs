@@ -166,7 +166,8 @@ fn ordered(mirrors: Vec<Mirror>) -> Vec<Mirror> {
 fn chosen(mirrors: Vec<Mirror>) -> Vec<Mirror> {
     let first = mirrors.first().map(|mirror| mirror.priority);
     let later = mirrors.iter().position(|mirror| Some(mirror.priority) != first);
-    let is_chosen = |at: usize| at < MAX_MIRRORS - 1 || at == later.unwrap_or(0).max(MAX_MIRRORS - 1);
+    let last = later.unwrap_or(0).max(MAX_MIRRORS - 1);
+    let is_chosen = |at: usize| at < MAX_MIRRORS - 1 || at == last;
     mirrors.into_iter().enumerate().filter(|(at, _)| is_chosen(*at)).map(|(_, mirror)| mirror).collect()
 }
 

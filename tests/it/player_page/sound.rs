@@ -87,10 +87,8 @@ async fn the_slider_of_the_pitch_raises_a_tone_by_an_octave() {
     room.browser.close().await;
 }
 
-#[tokio::test]
-async fn a_chosen_preset_is_heard_with_its_gains() {
-    let Some(room) = listening().await else { return };
-    let script = r#"
+/// Plays three tones with the panel of the sound open: `levels()` are those of the tones, `before` what they were.
+const TONES: &str = r#"
         const level = hertz => bins()[Math.round(hertz * tap.fftSize / tap.context.sampleRate)];
         const levels = () => [62.5, 250, 1000].map(level);
         await plays("Night Ferry");
@@ -98,12 +96,18 @@ async fn a_chosen_preset_is_heard_with_its_gains() {
         await settled();
         const before = levels();
         await open("sound");
+"#;
+
+#[tokio::test]
+async fn a_chosen_preset_is_heard_with_its_gains() {
+    let Some(room) = listening().await else { return };
+    let script = r#"
         choose("preset", "rock");
         await until("another sound", () => Math.abs(levels()[2] - before[2]) > 3);
         await settled();
         return levels().map((one, n) => one - before[n]);
     "#;
-    let found = heard(&room, script).await;
+    let found = heard(&room, &format!("{TONES}{script}")).await;
     // The gains of the bands at 62.5, 250 and 1,000 Hz, below the preamp of −5.6 dB.
     for (band, expected) in [4.0 - 5.6, 1.0 - 5.6, -1.0 - 5.6].into_iter().enumerate() {
         let gain = found[band].as_f64().unwrap_or_else(|| panic!("no gains: {found}"));
@@ -168,20 +172,13 @@ async fn a_seek_to_what_is_not_loaded_is_heard_within_300_ms() {
 async fn a_band_that_is_moved_is_heard_and_makes_the_preset_the_users_own() {
     let Some(room) = listening().await else { return };
     let script = r#"
-        const level = hertz => bins()[Math.round(hertz * tap.fftSize / tap.context.sampleRate)];
-        const levels = () => [62.5, 250, 1000].map(level);
-        await plays("Night Ferry");
-        await until("three tones", () => levels().every(one => one > -40));
-        await settled();
-        const before = levels();
-        await open("sound");
         slide("band-5", 6);
         await until("another sound", () => Math.abs(levels()[0] - before[0]) > 3);
         await settled();
         const [low, , high] = levels().map((one, n) => one - before[n]);
         return { gain: high - low, preset: element("preset").value };
     "#;
-    let found = heard(&room, script).await;
+    let found = heard(&room, &format!("{TONES}{script}")).await;
     assert_eq!(found["preset"], "custom");
     let gain = number(&found, "gain");
     assert!((gain - 6.0).abs() < 1.0, "{gain} dB of 6 at 1 kHz, against 62.5 Hz, which was not moved");
